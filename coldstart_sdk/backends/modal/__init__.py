@@ -1,0 +1,77 @@
+"""Modal as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from coldstart_sdk.bundle import Bundle
+    from coldstart_sdk.errors import Problem
+    from coldstart_sdk.plan import Capabilities, Plan
+    from coldstart_sdk.plugins import Platform
+
+
+class Modal:
+    """Compiles to a module that `modal deploy` takes, deploys it, and rehearses it on loopback."""
+
+    name = "modal"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        from coldstart_sdk.backends.modal.capabilities import CAPABILITIES  # noqa: PLC0415 - a worker needs no facts
+
+        return CAPABILITIES
+
+    def compile(self, plan: Plan, project: Path) -> Bundle:
+        from coldstart_sdk.backends.modal.compile import compile_bundle  # noqa: PLC0415 - only `build` needs it
+
+        return compile_bundle(plan, project)
+
+    def lint(self, plan: Plan, project: Path) -> tuple[Problem, ...]:
+        """What of the declaration will not survive the plan's snapshot."""
+        from coldstart_sdk.backends.modal import lint  # noqa: PLC0415 - only whoever asks pays for it
+
+        return lint.lint(plan, project)
+
+    def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        import importlib  # noqa: PLC0415 - only `rehearse` needs it
+
+        # By name: a rehearsal stands above the backends, and runs what they make.
+        room = importlib.import_module("coldstart_sdk.rehearsal.modal.rehearse")
+        told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
+        return told
+
+    def deploy(self, plan: Plan, bundle: Path) -> Mapping[str, Any]:
+        return _platform().deploy(plan, bundle)
+
+    def status(self, app: str) -> Mapping[str, Any]:
+        return _platform().status(app)
+
+    def logs(self, app: str, *, follow: bool) -> Iterator[str]:
+        return _platform().logs(app, follow=follow)
+
+    def invoke(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
+        return _platform().invoke(app, endpoint, arguments)
+
+    def history(self, app: str) -> tuple[Mapping[str, Any], ...]:
+        return _platform().history(app)
+
+    def rollback(self, app: str, release: str) -> Mapping[str, Any]:
+        return _platform().rollback(app, release)
+
+    def scale(self, app: str, *, least: int, most: int) -> Mapping[str, Any]:
+        return _platform().scale(app, least=least, most=most)
+
+    def delete(self, app: str) -> None:
+        _platform().delete(app)
+
+
+def _platform() -> Platform:
+    import importlib  # noqa: PLC0415 - a plan and a bundle need no platform
+
+    return cast("Platform", importlib.import_module("coldstart_sdk.backends.modal.platform"))
+
+
+backend = Modal()

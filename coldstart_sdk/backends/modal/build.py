@@ -1,0 +1,10 @@
+"""One step of an image's build, run where plan.json and the code lie: `python -m` this module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coldstart_sdk.backends.modal.worker import Worker
+
+if __name__ == "__main__":
+    Worker(Path.cwd()).build()

@@ -1,0 +1,71 @@
+"""RunPod Serverless as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coldstart_sdk.backends.runpod.platform import Platform
+    from coldstart_sdk.bundle import Bundle
+    from coldstart_sdk.plan import Capabilities, Plan
+
+
+class RunPod:
+    """Compiles to an image for RunPod's own worker, and looks after the endpoint that runs it."""
+
+    name = "runpod"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES  # noqa: PLC0415 - a worker needs no facts
+
+        return CAPABILITIES
+
+    def compile(self, plan: Plan, project: Path) -> Bundle:
+        from coldstart_sdk.backends.runpod.compile import compile_bundle  # noqa: PLC0415 - only `build` needs it
+
+        return compile_bundle(plan, project)
+
+    def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        import importlib  # noqa: PLC0415 - only `rehearse` needs it
+
+        # By name: a rehearsal stands above the backends, and runs what they make.
+        room = importlib.import_module("coldstart_sdk.rehearsal.runpod.rehearse")
+        told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
+        return told
+
+    def deploy(self, plan: Plan, bundle: Path) -> Mapping[str, Any]:
+        return _account().deploy(plan, bundle)
+
+    def status(self, app: str) -> Mapping[str, Any]:
+        return _account().status(app)
+
+    def logs(self, app: str, *, follow: bool) -> Iterator[str]:
+        return _account().logs(app, follow=follow)
+
+    def invoke(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
+        return _account().invoke(app, endpoint, arguments)
+
+    def history(self, app: str) -> tuple[Mapping[str, Any], ...]:
+        return _account().history(app)
+
+    def rollback(self, app: str, release: str) -> Mapping[str, Any]:
+        return _account().rollback(app, release)
+
+    def scale(self, app: str, *, least: int, most: int) -> Mapping[str, Any]:
+        return _account().scale(app, least=least, most=most)
+
+    def delete(self, app: str) -> None:
+        _account().delete(app)
+
+
+def _account() -> Platform:
+    from coldstart_sdk.backends.runpod.client import Client  # noqa: PLC0415 - only what talks to the platform
+    from coldstart_sdk.backends.runpod.platform import Platform  # noqa: PLC0415 - as above
+
+    return Platform(Client.of_environment())
+
+
+backend = RunPod()

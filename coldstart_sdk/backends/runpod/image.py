@@ -1,0 +1,97 @@
+"""Build a bundle's image and push it, with what is here: Docker, or buildah, which needs no daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from coldstart_sdk.errors import PlatformError
+
+PLATFORM = "linux/amd64"
+_FOR_SURE_S = 20.0
+
+
+class Builder(Protocol):
+    """Brings an image into its registry."""
+
+    def __call__(self, bundle: Path, image: str, secrets: Sequence[str]) -> None: ...
+
+
+def build_and_push(bundle: Path, image: str, secrets: Sequence[str]) -> None:
+    """With the first tool that works; what it says goes to stderr. Credentials are the tool's own."""
+    if _works("docker", "info"):
+        with _secret_files(secrets) as files:
+            _run("docker", *_docker(image, files), ".", cwd=bundle)
+    elif _works("buildah", "--version"):
+        with _secret_files(secrets) as files:
+            _run("buildah", "bud", *_buildah(image, files), ".", cwd=bundle)
+            _run("buildah", "push", *_insecure(image), image, f"docker://{image}", cwd=bundle)
+    else:
+        raise PlatformError(
+            "there is neither a Docker that runs nor buildah here to build the image with",
+            fix="Start Docker, install buildah, or push the bundle to GitHub: its workflow builds there.",
+            where=str(bundle),
+        )
+
+
+def _docker(image: str, secrets: dict[str, Path]) -> Iterator[str]:
+    yield from ("buildx", "build", "--platform", PLATFORM, "--tag", image, "--push")
+    yield from _given(secrets)
+
+
+def _buildah(image: str, secrets: dict[str, Path]) -> Iterator[str]:
+    yield from ("--platform", PLATFORM, "--layers", "--timestamp", "0", "--tag", image)
+    yield from _given(secrets)
+    # How the tool is set up on this machine, and nothing of the bundle: isolation, mounts, storage.
+    yield from os.environ.get("COLDSTART_BUILDAH_OPTIONS", "").split()
+
+
+def _insecure(image: str) -> Iterator[str]:
+    host = image.partition("/")[0]
+    if host.partition(":")[0] in {"localhost", "127.0.0.1"}:
+        yield "--tls-verify=false"
+
+
+def _given(secrets: dict[str, Path]) -> Iterator[str]:
+    for name, file in secrets.items():
+        # Named as a file: buildah takes it for a variable where one of that name is set.
+        yield from ("--secret", f"type=file,id={name},src={file}")
+
+
+@contextmanager
+def _secret_files(names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Secrets that are set here, as files that only we can read, for as long as the build takes."""
+    with tempfile.TemporaryDirectory(prefix="coldstart-secrets-") as folder:
+        files = {name: Path(folder) / name for name in names if os.environ.get(name)}
+        for name, file in files.items():
+            file.touch(mode=0o600)
+            file.write_text(os.environ[name])
+        yield files
+
+
+def _works(program: str, argument: str) -> bool:
+    """Whether it can really be used: a client without its daemon answers to --version too."""
+    if shutil.which(program) is None:
+        return False
+    try:
+        ended = subprocess.run([program, argument], capture_output=True, timeout=_FOR_SURE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return ended.returncode == 0
+
+
+def _run(*command: str, cwd: Path) -> None:
+    ended = subprocess.run(command, cwd=cwd, stdout=sys.stderr.fileno(), check=False)
+    if ended.returncode:
+        raise PlatformError(
+            f"{command[0]} {command[1]} ended with {ended.returncode}",
+            fix="What it said is above; the folder can be built by hand with the command in its Dockerfile.",
+            where=str(cwd),
+        )

@@ -1,0 +1,406 @@
+"""An endpoint on RunPod, from its first deploy to its end. The name of the declaration is its name."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from coldstart_sdk.backends.runpod import diff, dockerfile
+from coldstart_sdk.backends.runpod.client import Client
+from coldstart_sdk.backends.runpod.diff import Change
+from coldstart_sdk.backends.runpod.image import Builder, build_and_push
+from coldstart_sdk.errors import ColdstartError, PlatformError
+from coldstart_sdk.plan import Plan
+from coldstart_sdk.redact import redact
+
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
+POLL_S = 1.0
+SMOKE_S = 1200.0
+"""How long the first answer may take: an image has to be pulled, and a model to be loaded."""
+QUIET_S = 5.0
+"""A log that says nothing for so long has told what there was."""
+_ENDPOINTS = "/v2/serverless"
+_VOLUMES = "/v2/network-volumes"
+
+
+class Platform:
+    """One account."""
+
+    def __init__(self, client: Client, *, builder: Builder = build_and_push, poll_s: float = POLL_S) -> None:
+        self._client = client
+        self._builder = builder
+        self._poll_s = poll_s
+
+    # ---- deploy
+
+    def deploy(
+        self,
+        plan: Plan,
+        bundle: Path,
+        *,
+        dry_run: bool = False,
+        confirm: Callable[[tuple[Change, ...]], bool] | None = None,
+        smoke_s: float = SMOKE_S,
+    ) -> Mapping[str, Any]:
+        """Make what is live equal to the bundle; a second time there is nothing to do."""
+        wanted = json.loads((bundle / "endpoint.json").read_text(encoding="utf-8"))
+        _refuse_without_registry(wanted["image"])
+        live = self._find(plan.spec.name)
+        if live is not None:
+            _refuse_another_kind(wanted, live)
+        wanted |= self._volumes(bundle, make=not dry_run)
+        changed = diff.changes(wanted, live or {})
+        if not changed and live is not None:
+            return _told(live, changed, "nothing to change")
+        if dry_run:
+            return _told(live, changed, "would change")
+        if confirm is not None and not confirm(changed):
+            return _told(live, changed, "left as it is")
+        if live is None or live.get("image") != wanted["image"]:
+            self._builder(bundle, wanted["image"], dockerfile.build_secrets(plan))
+        return self._rolled_out(wanted, live, changed, bundle, smoke_s)
+
+    def _rolled_out(
+        self,
+        wanted: Mapping[str, Any],
+        live: Mapping[str, Any] | None,
+        changed: tuple[Change, ...],
+        bundle: Path,
+        smoke_s: float,
+    ) -> Mapping[str, Any]:
+        if live is None:
+            made = self._client.post(_ENDPOINTS, wanted)
+        else:
+            made = self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.patch(wanted, changed))
+        try:
+            smoke = self._smoke(made, bundle, smoke_s)
+        except ColdstartError as failed:
+            self._back(made, live, changed)
+            back = "what was live before is live again" if live else "the new endpoint was removed"
+            raise PlatformError(
+                f"{failed.message}; {back}", fix=failed.fix, where=failed.where or made["id"]
+            ) from failed
+        return _told(made, changed, "created" if live is None else "updated") | smoke
+
+    def _back(
+        self, made: Mapping[str, Any], live: Mapping[str, Any] | None, changed: tuple[Change, ...]
+    ) -> None:
+        if live is None:
+            self._client.delete(f"{_ENDPOINTS}/{made['id']}")
+        else:
+            self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.undo(live, changed))
+
+    def _volumes(self, bundle: Path, *, make: bool) -> dict[str, Any]:
+        """The id of the volume that the bundle asks for, made where there is none of that name."""
+        file = bundle / "volume.json"
+        if not file.exists():
+            return {}
+        body = json.loads(file.read_text(encoding="utf-8"))
+        known = self._client.get(_VOLUMES)["networkVolumes"]
+        found = [volume for volume in known if volume["name"] == body["name"]]
+        elsewhere = [volume for volume in found if volume["dataCenter"] != body["dataCenter"]]
+        if elsewhere:
+            raise PlatformError(
+                f"the volume {body['name']!r} lies in {elsewhere[0]['dataCenter']}, not in "
+                f"{body['dataCenter']}",
+                fix="Declare the data centre where it lies, or give the volume another name.",
+            )
+        if not found and not make:
+            return {"networkVolumes": [f"(a new one, {body['size']} GB)"]}
+        made = found[0] if found else self._client.post(_VOLUMES, body)
+        return {"networkVolumes": [made["id"]]}
+
+    def _smoke(self, made: Mapping[str, Any], bundle: Path, limit_s: float) -> dict[str, Any]:
+        """The test input once, by the queue: a first answer outlives what a direct call may take."""
+        urls = made.get("requestUrls") or {}
+        if "run" not in urls:
+            return {}
+        given = json.loads((bundle / "test_input.json").read_text(encoding="utf-8"))
+        began = time.monotonic()
+        told = self._until_over(made, given["input"], limit_s)
+        if told["status"] != "COMPLETED":
+            raise PlatformError(
+                redact(f"the first request ended as {told['status']}: {_reason(told)}"),
+                fix=_fix(told) or "Look at what its workers said: coldstart logs.",
+                where=str(made["id"]),
+            )
+        first = {"first_answer_s": round(time.monotonic() - began, 3), "delay_ms": told.get("delayTime")}
+        return first | self._first_start(made)
+
+    def _first_start(self, made: Mapping[str, Any]) -> dict[str, Any]:
+        """How the worker started, from the worker itself."""
+        told = self._until_over(made, {"endpoint": "trace"}, 60.0)
+        output = told.get("output")
+        trace = output[0] if isinstance(output, list) and output else output
+        if not isinstance(trace, Mapping) or "spans" not in trace:
+            return {}
+        from coldstart_sdk.trace.model import Trace  # noqa: PLC0415 - only after a first start
+        from coldstart_sdk.trace.waterfall import render  # noqa: PLC0415 - as above
+
+        sys.stderr.write(render(Trace.from_json(json.dumps(trace)), width=100) + "\n")
+        return {"ready_s": trace["anchors"]["ready_s"]}
+
+    def _until_over(self, made: Mapping[str, Any], arguments: Any, limit_s: float) -> Mapping[str, Any]:  # noqa: ANN401 - plain JSON
+        urls = made["requestUrls"]
+        job = self._client.post(urls["run"], {"input": arguments})
+        ends = time.monotonic() + limit_s
+        while True:
+            told: Mapping[str, Any] = self._client.get(_of(urls["status"], job["id"]))
+            if told["status"] in OVER:
+                return told
+            if time.monotonic() > ends:
+                self._client.post(_of(urls["cancel"], job["id"]), {})
+                raise PlatformError(
+                    f"no answer within {limit_s:g} s; workers: {self._workers_line(made['id'])}",
+                    fix="Look at what its workers said: coldstart logs.",
+                    where=str(made["id"]),
+                )
+            self._pause()
+
+    # ---- the other verbs
+
+    def status(self, app: str) -> Mapping[str, Any]:
+        live = self._live(app)
+        workers = self._client.get(f"{_ENDPOINTS}/{live['id']}/workers")
+        rollout = self._client.get(f"{_ENDPOINTS}/{live['id']}/releases")["rollout"]
+        told = {
+            "name": live["name"],
+            "id": live["id"],
+            "type": live.get("type"),
+            "image": live.get("image"),
+            "scale": live["workers"],
+            "urls": live.get("requestUrls"),
+            "workers": [
+                {
+                    "id": worker["id"],
+                    "status": worker["status"],
+                    "gpu": worker.get("gpuTypeId"),
+                    "uptime_s": worker.get("uptimeSeconds"),
+                    "stale": worker["isStale"],
+                }
+                for worker in workers["workers"]
+            ],
+            "summary": workers["summary"],
+            "rollout_percent": rollout["percentOnLatest"],
+        }
+        urls = live.get("requestUrls") or {}
+        return told | ({"queue": self._client.get(urls["health"]).get("jobs")} if "run" in urls else {})
+
+    def logs(self, app: str, *, follow: bool) -> Iterator[str]:
+        """Lines of every worker that there is; RunPod lists none that was scaled down."""
+        at = f"{_ENDPOINTS}/{self._live(app)['id']}/workers"
+        names = [str(worker["id"]) for worker in self._client.get(at)["workers"]]
+        if not follow:
+            for name in names:
+                for _, line in self._lines(at, name, ""):
+                    yield line
+            return
+        said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for name in names:
+            threading.Thread(target=self._follow, args=(at, name, said.put), daemon=True).start()
+        while names:
+            yield said.get()
+
+    def _follow(self, at: str, worker: str, say: Callable[[str], None]) -> None:
+        seen = ""
+        with suppress(PlatformError):  # a worker that is gone has no log any more
+            while True:
+                for last, line in self._lines(at, worker, seen):
+                    seen = last
+                    say(line)
+                self._pause()
+
+    def _lines(self, at: str, worker: str, seen: str) -> Iterator[tuple[str, str]]:
+        path = f"{at}/{quote(worker)}/logs?source=container"
+        for last, event in self._client.lines(path, seen, quiet_s=QUIET_S):
+            yield last, redact(f"{worker}  {event['line']}")
+
+    def invoke(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
+        """Chunks as they come, or the one output."""
+        live = self._live(app)
+        urls = live.get("requestUrls") or {}
+        named = dict(arguments) if endpoint is None else {"endpoint": endpoint, **arguments}
+        if "run" not in urls:
+            path = f"/{endpoint}" if endpoint else "/"
+            yield self._client.post(f"{urls['base'].rstrip('/')}{path}", dict(arguments)).get("result")
+            return
+        job = self._client.post(urls["run"], {"input": named})
+        chunks = 0
+        try:
+            while True:
+                told = self._client.get(_of(urls["stream"], job["id"]))
+                for chunk in told.get("stream") or ():
+                    chunks += 1
+                    yield chunk["output"]
+                if told["status"] in OVER and not told.get("stream"):
+                    break
+                if not told.get("stream"):
+                    self._pause()
+        except GeneratorExit:
+            self._client.post(_of(urls["cancel"], job["id"]), {})
+            raise
+        told = self._client.get(_of(urls["status"], job["id"]))
+        if told["status"] != "COMPLETED":
+            raise PlatformError(
+                redact(f"the request ended as {told['status']}: {_reason(told)}"),
+                fix=_fix(told) or "Look at what its workers said: coldstart logs.",
+                where=str(job["id"]),
+            )
+        if not chunks:
+            yield told.get("output")
+
+    def history(self, app: str) -> tuple[Mapping[str, Any], ...]:
+        """Newest first."""
+        live = self._live(app)
+        listed = self._client.get(f"{_ENDPOINTS}/{live['id']}/releases")
+        return tuple(
+            {
+                "release": str(release.get("version")),
+                "at": release["createdAt"],
+                "source": release["source"],
+                "live": release.get("version") == listed.get("endpointVersion"),
+                "changed": sorted(entry["field"] for entry in release["diff"]),
+                "image": _image_of(release),
+            }
+            for release in listed["releases"]
+        )
+
+    def rollback(self, app: str, release: str) -> Mapping[str, Any]:
+        """Roll the image of that release out again; what else it had is the declaration's business."""
+        live = self._live(app)
+        known = self.history(app)
+        at = next((place for place, each in enumerate(known) if each["release"] == release), None)
+        if at is None:
+            raise PlatformError(
+                f"{app} has no release {release!r}",
+                fix=f"It has {', '.join(each['release'] for each in known) or 'none'}.",
+            )
+        # The release itself may not have changed the image: then an older one says which it had.
+        image = next((each["image"] for each in known[at:] if each["image"]), None)
+        if image is None:
+            raise PlatformError(
+                f"nothing says which image release {release} had", fix="Name a release that changed it."
+            )
+        changed = diff.changes({"image": image}, live)
+        if changed:
+            live = self._client.patch(f"{_ENDPOINTS}/{live['id']}", {"image": image})
+        return _told(live, changed, f"release {release}")
+
+    def scale(self, app: str, *, least: int, most: int) -> Mapping[str, Any]:
+        """The whole object goes: what RunPod does with a part of it is not known."""
+        live = self._live(app)
+        wanted = {"workers": {**live["workers"], "min": least, "max": most}}
+        changed = diff.changes(wanted, live)
+        if changed:
+            live = self._client.patch(f"{_ENDPOINTS}/{live['id']}", wanted)
+        return _told(live, changed, "scaled")
+
+    def delete(self, app: str) -> None:
+        """Gone for good, with its queue; a volume stays, and is billed until it is deleted too."""
+        path = f"{_ENDPOINTS}/{self._live(app)['id']}"
+        self._client.delete(path)
+        if self._client.find(path) is not None:
+            raise PlatformError(
+                f"{app} is still there after RunPod deleted it", fix="Look at it in RunPod's console."
+            )
+
+    def _find(self, name: str) -> Mapping[str, Any] | None:
+        listed = self._client.get(_ENDPOINTS)["endpoints"]
+        same: list[Mapping[str, Any]] = [each for each in listed if _bare(each["name"]) == name]
+        if len(same) > 1:
+            raise PlatformError(
+                f"{len(same)} endpoints are called {name!r}",
+                fix=f"Rename or delete all but one: {', '.join(each['id'] for each in same)}.",
+            )
+        return same[0] if same else None
+
+    def _live(self, app: str) -> Mapping[str, Any]:
+        found = self._find(app)
+        if found is None:
+            raise PlatformError(
+                f"RunPod has no endpoint called {app!r}",
+                fix="Deploy it: coldstart deploy FILE --target runpod",
+            )
+        return found
+
+    def _workers_line(self, endpoint: str) -> str:
+        summary = self._client.get(f"{_ENDPOINTS}/{endpoint}/workers")["summary"]
+        return ", ".join(f"{count} {name}" for name, count in summary.items() if count) or "none"
+
+    def _pause(self) -> None:
+        time.sleep(self._poll_s)
+
+
+def _bare(name: str) -> str:
+    """RunPod's console appends this to the name of an endpoint whose FlashBoot is on."""
+    return name.removesuffix(" -fb")
+
+
+def _refuse_without_registry(image: str) -> None:
+    if "/" not in image:
+        raise PlatformError(
+            f"{image!r} names no registry to push it to",
+            fix="Write overrides={'runpod': {'image': 'docker.io/you/name'}}, without a tag.",
+        )
+
+
+def _refuse_another_kind(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> None:
+    for field in diff.IMMUTABLE:
+        if live.get(field) not in {None, wanted[field]}:
+            raise PlatformError(
+                f"the endpoint is a {live[field]} and shall become a {wanted[field]}, which RunPod cannot",
+                fix=f"Delete it first, or give the declaration another name: coldstart delete {live['name']}",
+            )
+    if ("gpu" in wanted) != (live.get("gpu") is not None):
+        raise PlatformError(
+            "an endpoint cannot change between GPU and CPU",
+            fix=f"Delete it first, or give the declaration another name: coldstart delete {live['name']}",
+        )
+
+
+def _told(live: Mapping[str, Any] | None, changed: tuple[Change, ...], what: str) -> dict[str, Any]:
+    known = live or {}
+    urls = known.get("requestUrls") or {}
+    return {
+        "did": what,
+        "id": known.get("id"),
+        "url": urls.get("run") or urls.get("base"),
+        "image": known.get("image"),
+        "changed": [str(change) for change in changed],
+    }
+
+
+def _of(url: str, job: str) -> str:
+    """RunPod's addresses hold a place for the job's id."""
+    return url.replace("{job_id}", quote(job))
+
+
+def _image_of(release: Mapping[str, Any]) -> str | None:
+    images = [entry["new"] for entry in release["diff"] if entry["field"] == "template.imageName"]
+    return str(images[0]) if images and images[0] else None
+
+
+def _reason(told: Mapping[str, Any]) -> str:
+    """What a failed job says, from our worker's own words or from RunPod's."""
+    said = told.get("error")
+    try:
+        ours = json.loads(said) if isinstance(said, str) else said
+        return str(ours["message"]) if isinstance(ours, Mapping) and "message" in ours else str(said)
+    except ValueError:
+        return str(said)
+
+
+def _fix(told: Mapping[str, Any]) -> str | None:
+    try:
+        ours = json.loads(told.get("error") or "")
+    except (ValueError, TypeError):
+        return None
+    return str(ours["fix"]) if isinstance(ours, Mapping) and "fix" in ours else None

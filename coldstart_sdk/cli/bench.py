@@ -1,0 +1,284 @@
+"""`coldstart bench`: cold starts from a declared state, warm requests, and what each hook is worth."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from coldstart_sdk.cli import inputs, traces
+from coldstart_sdk.cli.console import Console
+from coldstart_sdk.cli.measure import Measured, Requests, measure
+from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.start import switched
+from coldstart_sdk.cli.verb import complete_endpoint, file_argument, home_option, settings_options, verb
+from coldstart_sdk.errors import ColdstartError, UsageError
+from coldstart_sdk.events import Outcome
+from coldstart_sdk.spec import Snapshot
+from coldstart_sdk.trace import figures, metrics
+
+EMPTY, SECOND, SAME, RESTORE = "empty", "second", "same", "restore"
+_STATES = {
+    EMPTY: "no weights, no caches of ours, their pages dropped",
+    SECOND: "an empty machine, and a store that a start before has filled",
+    SAME: "the same machine again: what a start before kept is here",
+    RESTORE: "from a snapshot",
+}
+_WHOLE = "as declared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Median, least and most, and every point that they were drawn from."""
+
+    median: float
+    least: float
+    most: float
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One state of the machine, with all hooks or without some."""
+
+    state: str
+    variant: str
+    ready_s: Spread
+    first_s: Spread | None = None
+    """The first request, sent at READY."""
+    warm_s: Spread | None = None
+    penalty: Spread | None = None
+    """The first request over the median of the later ones, start by start."""
+    first_byte_s: Spread | None = None
+    real_time: Spread | None = None
+    """Seconds of computing for a second of audio, warm."""
+
+
+@dataclass
+class _Points:
+    ready_s: list[float] = field(default_factory=list)
+    first_s: list[float] = field(default_factory=list)
+    warm_s: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
+    first_byte_s: list[float] = field(default_factory=list)
+    real_time: list[float] = field(default_factory=list)
+
+    def add(self, measured: Measured) -> None:
+        trace = measured.started.trace
+        if trace.anchors.ready_s is not None:
+            self.ready_s.append(trace.anchors.ready_s)
+        done = [request for request in trace.requests if request.outcome is Outcome.DONE]
+        if not done:
+            return
+        first, *later = done
+        self.first_s.append(first.duration_s)
+        self.first_byte_s += [request.first_s for request in (first,) if request.first_s is not None]
+        self.warm_s += [request.duration_s for request in later]
+        if (penalty := metrics.first_request_penalty(trace)) is not None:
+            self.penalty.append(penalty)
+        if (lasts_s := _audio_s(measured.answer)) and later:
+            self.real_time.append(_median([request.duration_s for request in later]) / lasts_s)
+
+    def line(self, state: str, variant: str) -> Line:
+        return Line(
+            state=state,
+            variant=variant,
+            ready_s=_spread(self.ready_s),
+            **{name: _spread(points) for name, points in vars(self).items() if name != "ready_s" and points},
+        )
+
+
+@verb(
+    "bench",
+    ("coldstart bench app.py -i text=hi", "5 cold starts from an empty machine, 50 warm requests"),
+    ("coldstart bench app.py --state empty --state same --without warmup", "two states, and less of a hook"),
+    ("coldstart bench app.py --cold 10 --plot bench.svg --json", "for a page: every point, and a picture"),
+)
+@file_argument
+@click.argument("endpoint", required=False, shell_complete=complete_endpoint)
+@click.option(
+    "--input", "-i", "given", multiple=True, metavar="NAME=VALUE", help="One argument of the requests."
+)
+@click.option("--cold", type=click.IntRange(1), default=5, show_default=True, help="Starts of each kind.")
+@click.option(
+    "--warm", type=click.IntRange(0), default=50, show_default=True, help="Warm requests of each kind."
+)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([*_STATES]),
+    help="What is on the machine before a start; may be repeated. Default: empty.",
+)
+@click.option(
+    "--without", multiple=True, metavar="STEP", help="Measure also without this step, by name or kind."
+)
+@click.option("--plot", metavar="FILE", help="Every point as an SVG.")
+@settings_options
+@home_option
+def command(
+    console: Console,
+    *,
+    file: str,
+    endpoint: str | None,
+    given: tuple[str, ...],
+    **said: Any,  # noqa: ANN401 - click's options, each its own type
+) -> None:
+    """Start cold again and again, from a state that is made before each start, and show medians and spread.
+
+    Kinds are measured in turns, so that a machine that slows down does so for all of them. Each figure is a
+    median, with the least and the most beside it; --json has every point.
+    """
+    prepared = prepare(
+        Asked(file=file, target="local", home=said["home"], store=said["store"], snapshot=said["snapshot"])
+    )
+    traces.refuse_unwritable(said["plot"], "--plot")
+    states = said["states"] or (EMPTY,)
+    _refuse_states(states, prepared)
+    requests = _requests(prepared, endpoint, given, warm=said["warm"], cold=said["cold"])
+    variants = [(_WHOLE, ()), *((f"without {step}", (step,)) for step in said["without"])]
+    skips = {name: switched(prepared, skip, ()) for name, skip in variants}
+    points = {(state, name): _Points() for state in states for name in skips}
+    for number in range(said["cold"]):
+        for (state, variant), seen in points.items():
+            with _prepared_as(state, prepared) as ready:
+                seen.add(measure(ready, requests, env=skips[variant]))
+            console.did(f"start {number + 1}", f"{state}, {variant}", _last(seen.ready_s))
+    lines = [seen.line(state, variant) for (state, variant), seen in points.items()]
+    if said["plot"]:
+        from coldstart_sdk.cli.plot import plot  # noqa: PLC0415 - only where it is asked for
+
+        Path(said["plot"]).write_text(plot(lines, prepared.plan.spec.name), encoding="utf-8")
+        console.did("plot", f"written to {said['plot']}")
+    if console.json:
+        console.result_json(_as_data(prepared, said["cold"], lines))
+        return
+    console.result(_table(lines, console))
+
+
+def _requests(
+    prepared: Prepared, name: str | None, given: tuple[str, ...], *, warm: int, cold: int
+) -> Requests | None:
+    """None: the endpoint needs arguments and got none; then starts alone are measured."""
+    spec = prepared.plan.spec
+    endpoint = inputs.endpoint_of(spec, name) if name or given else spec.default_endpoint
+    if endpoint is None or (
+        not given and not name and any(parameter.required for parameter in endpoint.parameters)
+    ):
+        return None
+    arguments = inputs.arguments(endpoint, given)
+    return Requests(endpoint=endpoint, arguments=arguments, count=1 + -(-warm // cold))
+
+
+def _refuse_states(states: Sequence[str], prepared: Prepared) -> None:
+    if RESTORE in states and prepared.plan.snapshot is Snapshot.NONE:
+        raise UsageError(
+            "there is no snapshot to restore from on this target",
+            fix="Measure it where snapshots are taken, on Modal; here use --state same.",
+        )
+    if SECOND in states and prepared.plan.store is None:
+        raise UsageError(
+            "a second boot elsewhere needs a store that the first one has filled",
+            fix="Give one: --store s3://bucket/models, or measure --state same.",
+        )
+
+
+@contextmanager
+def _prepared_as(state: str, prepared: Prepared) -> Iterator[Prepared]:
+    """The machine as that state has it."""
+    if state == SAME:
+        yield prepared
+        return
+    with tempfile.TemporaryDirectory(prefix="coldstart-bench-") as home:
+        drop_pages(prepared.project)
+        yield replace(prepared, home=Path(home))
+
+
+def drop_pages(folder: Path) -> int:
+    """Put the files of a folder out of the page cache, as far as an ordinary user may; how many."""
+    dropped = 0
+    for path in [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]:
+        with suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            dropped += 1
+    return dropped
+
+
+def _audio_s(answer: object) -> float | None:
+    """How long the audio of an answer plays; None where it is none that can be told."""
+    if not isinstance(answer, Mapping) or not str(answer.get("type", "")).startswith("audio/"):
+        return None
+    from coldstart_sdk.media import wav  # noqa: PLC0415 - only for audio
+
+    try:
+        return wav.read(base64.b64decode(str(answer.get("base64", ""))), "audio/wav").duration_s or None
+    except (ColdstartError, ValueError):
+        return None
+
+
+def _table(lines: Sequence[Line], console: Console) -> str:
+    heads = ("state", "hooks", "ready", "first request", "warm", "penalty", "first byte", "real time")
+    rows = [
+        (
+            line.state,
+            line.variant,
+            _shown(line.ready_s),
+            _shown(line.first_s),
+            _shown(line.warm_s),
+            _times(line.penalty),
+            _shown(line.first_byte_s),
+            _times(line.real_time),
+        )
+        for line in lines
+    ]
+    used = [at for at, head in enumerate(heads) if head in heads[:3] or any(row[at] for row in rows)]
+    notes = [f"{state}: {_STATES[state]}" for state in dict.fromkeys(line.state for line in lines)]
+    whole = console.table([[row[at] for at in used] for row in rows], heads=[heads[at] for at in used])
+    return whole + "\n" + "".join(f"{note}\n" for note in notes)
+
+
+def _as_data(prepared: Prepared, cold: int, lines: Sequence[Line]) -> dict[str, Any]:
+    from coldstart_sdk import machine  # noqa: PLC0415 - only for JSON
+
+    return {
+        "name": prepared.plan.spec.name,
+        "spec_digest": prepared.plan.spec_digest,
+        "target": prepared.plan.backend,
+        "cold": cold,
+        "load": list(os.getloadavg()),
+        "machine": dict(machine.facts(prepared.home)),
+        "states": {line.state: _STATES[line.state] for line in lines},
+        "lines": lines,
+    }
+
+
+def _shown(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    least, most = figures.duration(spread.least), figures.duration(spread.most)
+    return f"{figures.duration(spread.median)} ({least} – {most})"
+
+
+def _times(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.median:.2f} x ({spread.least:.2f} – {spread.most:.2f})"
+
+
+def _spread(points: Sequence[float]) -> Spread:
+    return Spread(median=_median(points), least=min(points), most=max(points), points=tuple(points))
+
+
+def _median(points: Sequence[float]) -> float:
+    import statistics  # noqa: PLC0415 - brings fractions and decimal
+
+    return statistics.median(points)
+
+
+def _last(points: Sequence[float]) -> str:
+    return figures.duration(points[-1]) if points else ""

@@ -1,0 +1,136 @@
+"""`coldstart lock`: write down what each weight is, to the byte."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from coldstart_sdk.cli import prepare, settings
+from coldstart_sdk.cli.console import Console
+from coldstart_sdk.cli.story import Story
+from coldstart_sdk.cli.verb import file_argument, home_option, verb
+from coldstart_sdk.errors import UsageError
+from coldstart_sdk.events import Emit, Outcome, StepEnded, StepStarted, now
+from coldstart_sdk.manifest import LOCK_NAME, LOCK_VERSION, Lock, Locked
+from coldstart_sdk.spec import WeightSpec
+from coldstart_sdk.storage import locks, pinning
+from coldstart_sdk.storage.home import write_whole
+from coldstart_sdk.trace import figures
+
+_SHOWN = 12
+
+
+@verb(
+    "lock",
+    ("coldstart lock app.py", "lock what is new in the declaration, leave the rest as it is"),
+    ("coldstart lock app.py --update", "ask every origin anew, and show what changes"),
+    ("coldstart lock app.py --json", "for a script"),
+)
+@file_argument
+@click.option("--update", is_flag=True, help="Ask the origins anew, for weights that are locked too.")
+@home_option
+def command(console: Console, file: str, *, update: bool, home: str | None) -> None:
+    """Write coldstart.lock beside FILE: each weight's commit, files, sizes and digests.
+
+    What is not here yet is fetched, because only whoever has the bytes can say what they are. A start with a
+    lock asks no origin what there is, and takes no other bytes.
+    """
+    import os  # noqa: PLC0415 - for the settings alone
+
+    project = Path(file.partition(":")[0]).resolve().parent
+    place = settings.home(home, os.environ, settings.of_project(project))
+    declared = _declared(prepare.spec_of(file, place).weights, file)
+    before = locks.of_project(project)
+    kept = {} if update or before is None else _still_true(before, declared)
+    locking = _Locking(project=project, home=place, story=Story(console))
+    lock = Lock(
+        version=LOCK_VERSION,
+        weights={
+            name: kept.get(name) or locking.pinned(name, weight) for name, weight in sorted(declared.items())
+        },
+    )
+    _write(lock, project, before, console)
+    console.next(f"coldstart run {shlex.quote(file)}")
+
+
+class _Locking:
+    def __init__(self, *, project: Path, home: Path, story: Emit) -> None:
+        self._project = project
+        self._home = home
+        self._story = story
+
+    def pinned(self, name: str, weight: WeightSpec) -> Locked:
+        """One weight, told as a step of a start is."""
+        step = f"fetch:{name}"
+        self._story(StepStarted(at_s=now(), step=step))
+        outcome = Outcome.FAILED
+        try:
+            locked = pinning.pinned(
+                name,
+                weight,
+                home=self._home,
+                project=self._project,
+                step=step,
+                emit=self._story,
+                cancelled=threading.Event(),
+            )
+            outcome = Outcome.DONE
+        finally:
+            self._story(StepEnded(at_s=now(), step=step, outcome=outcome, reason=None))
+        return locked
+
+
+def _declared(weights: Mapping[str, WeightSpec], file: str) -> dict[str, WeightSpec]:
+    lockable = {name: weight for name, weight in weights.items() if pinning.can_be(weight)}
+    if lockable:
+        return lockable
+    raise UsageError(
+        "there is nothing to lock: the declaration has no weights from anywhere else",
+        where=file,
+        fix="Declare them, for example weights={'f5': Weights.hf('org/name')}.",
+    )
+
+
+def _still_true(lock: Lock, declared: Mapping[str, WeightSpec]) -> dict[str, Locked]:
+    return {
+        name: locked
+        for name, locked in lock.weights.items()
+        if name in declared and locked.declared == locks.declared(declared[name])
+    }
+
+
+def _write(lock: Lock, project: Path, before: Lock | None, console: Console) -> None:
+    started_s = time.monotonic()
+    path = project / LOCK_NAME
+    text = locks.text_of(lock).encode()
+    is_new = not path.is_file() or path.read_bytes() != text
+    if is_new:
+        write_whole(path, text)
+    found = pinning.changes(before, lock)
+    if console.json:
+        console.result_json({"path": str(path), "written": is_new, "changes": found})
+        return
+    console.result("".join(f"{line}\n" for line in _told(found)))
+    total = sum(locked.manifest.bytes for locked in lock.weights.values())
+    said = f"{len(lock.weights)} weights, {figures.size(total)}" + ("" if is_new else ", as before")
+    console.did(
+        "wrote" if is_new else "kept", f"{LOCK_NAME}: {said}", f"{time.monotonic() - started_s:.2f} s"
+    )
+
+
+def _told(found: tuple[pinning.Change, ...]) -> Iterator[str]:
+    for change in found[:_SHOWN]:
+        arrow = " → ".join(_short(each) for each in (change.before, change.after) if each)
+        yield f"{change.weight}  {change.what}  {arrow}"
+    if len(found) > _SHOWN:
+        yield f"and {len(found) - _SHOWN} more changes"
+
+
+def _short(text: str) -> str:
+    scheme, colon, digits = text.rpartition(":")
+    return f"{scheme}{colon}{digits[:12]}"

@@ -1,0 +1,93 @@
+"""One cold start and some requests, followed to its end: what `explain` and `bench` look at."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coldstart_sdk.backends.local import messages
+from coldstart_sdk.cli.prepare import Prepared
+from coldstart_sdk.cli.start import Start, failure, interruptible, start
+from coldstart_sdk.errors import LifecycleError
+from coldstart_sdk.events import Emit, State, StateChanged, ignore
+from coldstart_sdk.spec import EndpointSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """The same request, so many times, one after another."""
+
+    endpoint: EndpointSpec
+    arguments: Mapping[str, Any]
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A start that has ended, and its answers in order."""
+
+    started: Start
+    answers: tuple[object, ...]
+
+    @property
+    def answer(self) -> object:
+        """The last one."""
+        return self.answers[-1] if self.answers else None
+
+
+def measure(
+    prepared: Prepared, requests: Requests | None, *, env: Mapping[str, str], told: Emit = ignore
+) -> Measured:
+    """Start a worker cold, send it the requests once it is ready, and let it end."""
+    started = start(prepared, env=env)
+    replies: list[messages.Answered | messages.Refused] = []
+    left = requests.count if requests else 0
+
+    def go_on() -> None:
+        nonlocal left
+        if requests is None or left == 0:
+            started.worker.release()
+            return
+        left -= 1
+        started.ask(
+            messages.Ask(
+                id=secrets.token_hex(6), endpoint=requests.endpoint.method, arguments=requests.arguments
+            )
+        )
+
+    def heard(report: messages.Report) -> None:
+        match report:
+            case messages.Chunk() | messages.Waiting():
+                pass
+            case messages.Answered() | messages.Refused():
+                replies.append(report)
+                go_on()
+            case StateChanged(state=State.READY, degraded=()):
+                told(report)
+                go_on()
+            case _:
+                told(report)
+
+    with interruptible(started) as interrupted:
+        started.follow(heard)
+    if interrupted.signal is not None:
+        raise KeyboardInterrupt
+    _refuse(started, replies)
+    answers = tuple(reply.value for reply in replies if isinstance(reply, messages.Answered))
+    return Measured(started=started, answers=answers)
+
+
+def _refuse(started: Start, replies: list[messages.Answered | messages.Refused]) -> None:
+    """A start that failed measures nothing."""
+    if error := failure(started):
+        raise error
+    for reply in replies:
+        if isinstance(reply, messages.Refused):
+            said = reply.error.get("error", {})
+            raise LifecycleError(
+                f"a request was refused: {said.get('message', 'nobody said why')}",
+                where=started.prepared.plan.spec.name,
+                fix="Try it once with `coldstart run`, with the same -i.",
+            )

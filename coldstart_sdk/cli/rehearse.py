@@ -1,0 +1,59 @@
+"""`coldstart rehearse`: run the bundle here, under the platform's own worker code."""
+
+from __future__ import annotations
+
+import click
+
+from coldstart_sdk import bundle, plugins
+from coldstart_sdk.cli.build import compiled
+from coldstart_sdk.cli.console import Console
+from coldstart_sdk.cli.prepare import Asked, prepare
+from coldstart_sdk.cli.verb import (
+    file_argument,
+    home_option,
+    out_option,
+    settings_options,
+    target_option,
+    verb,
+)
+from coldstart_sdk.errors import UsageError
+
+
+@verb(
+    "rehearse",
+    ("coldstart rehearse app.py --target runpod", "the platform's own job loop, on loopback"),
+    ("coldstart rehearse app.py --target modal --set link=100MB/s", "over a link of that speed"),
+)
+@file_argument
+@target_option(required=True)
+@out_option
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="One option of this platform's rehearsal. May be repeated.",
+)
+@settings_options
+@home_option
+def command(
+    console: Console, *, file: str, out: str | None, pairs: tuple[str, ...], **said: str | None
+) -> None:
+    """Run the compiled bundle against the platform on loopback: no account is needed."""
+    options = dict(_pair(pair) for pair in pairs)
+    prepared = prepare(Asked(file=file, **said))
+    rehearsal = plugins.rehearsal(plugins.backend(prepared.plan.backend))
+    made, folder = compiled(prepared, out)
+    bundle.write(made, folder)
+    answer = rehearsal.rehearse(prepared.plan, folder, options)
+    if console.json:
+        console.result_json(dict(answer))
+        return
+    console.result(console.table((key, str(value)) for key, value in answer.items()))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {text[:40]!r} has no `=`", fix="Write --set name=value.")
+    return name, value

@@ -1,0 +1,113 @@
+"""A warm-up that is larger than READY needs, one that is missing, and shapes that it left cold."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+
+from coldstart_sdk.explain.evidence import REQUEST, Evidence, outermost, stretches, what_of
+from coldstart_sdk.explain.finding import Finding
+from coldstart_sdk.explain.graph import Cut
+from coldstart_sdk.plan import StepKind
+from coldstart_sdk.recorder.names import CALL
+from coldstart_sdk.trace import figures
+from coldstart_sdk.trace.model import Span
+
+_NOTICED_S = 0.05
+_SLOWER = 1.5
+_ENOUGH = 2
+"""Later requests that a median is drawn from."""
+
+
+def too_big(evidence: Evidence) -> Iterator[Finding]:
+    later: dict[str, tuple[Span, ...]] = {}
+    for step in evidence.of_kind(StepKind.WARMUP):
+        calls = outermost(evidence.parts(step, CALL))
+        if sum(call.duration_s for call in calls[1:]) >= _NOTICED_S:
+            later[step.name] = calls
+    if not later:
+        return
+    yield Finding(
+        rule="warmup-too-big",
+        what=f"READY waited for {sum(map(len, later.values()))} warm-up calls",
+        why=(
+            "One small request proves the worker; the other shapes can warm up behind READY, "
+            "between requests."
+        ),
+        evidence=tuple(
+            f"{name}: {what_of(call)} {figures.duration(call.duration_s)}"
+            for name, calls in later.items()
+            for call in calls[:6]
+        ),
+        fix="Keep the first call in @hook.warmup; move the others to a @hook.background",
+        changes=tuple(Cut(step=name, stretches=stretches(calls[1:])) for name, calls in later.items()),
+        supposes="a first caller with one of those shapes may wait for it",
+    )
+
+
+def missing(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.of_kind(StepKind.WARMUP) or len(evidence.answered) <= _ENOUGH:
+        return
+    first, *rest = evidence.answered
+    usual_s = statistics.median(evidence.worked_s(request) for request in rest)
+    lost_s = evidence.worked_s(first) - usual_s
+    if lost_s < _NOTICED_S or evidence.worked_s(first) < usual_s * _SLOWER:
+        return
+    yield Finding(
+        rule="warmup-missing",
+        what=(
+            f"the first request took {figures.duration(evidence.worked_s(first))}, later ones "
+            f"{figures.duration(usual_s)}"
+        ),
+        why=(
+            "Without a @hook.warmup the first caller pays for all that happens once: kernels, "
+            "caches, allocations."
+        ),
+        evidence=(f"median of {len(rest)} later requests: {figures.duration(usual_s)}",),
+        fix="Add @hook.warmup with the smallest real request: READY is then true for the first caller too",
+        first_s=lost_s,
+    )
+
+
+def per_shape(evidence: Evidence) -> Iterator[Finding]:
+    slow = _shapes(evidence)
+    warmed = bool(evidence.of_kind(StepKind.WARMUP))
+    first = next((what_of(call) for call in outermost(evidence.parts(REQUEST, CALL))), None)
+    told = {shape: took for shape, took in slow.items() if warmed or shape != first}
+    if not told:
+        return
+    yield Finding(
+        rule="first-call-per-shape",
+        what=f"each new shape was slow once: {', '.join(told)}",
+        why="What is compiled or searched for once is done again for each new shape of input.",
+        evidence=tuple(
+            f"{shape}: first {figures.duration(first_s)}, then {figures.duration(usual_s)}"
+            for shape, (first_s, usual_s) in told.items()
+        ),
+        fix=(
+            (
+                "Warm these shapes up too, in @hook.background; "
+                if warmed
+                else "Warm them up in @hook.warmup; "
+            )
+            + "or pad inputs to a few sizes, compile with dynamic=True, "
+            "and leave torch.backends.cudnn.benchmark off"
+        ),
+        first_s=told[first][0] - told[first][1] if first in told else 0.0,
+    )
+
+
+def _shapes(evidence: Evidence) -> dict[str, tuple[float, float]]:
+    """First and later calls of each shape that requests met cold."""
+    calls: defaultdict[str, list[float]] = defaultdict(list)
+    for call in outermost(evidence.parts(REQUEST, CALL)):
+        calls[what_of(call)].append(call.duration_s)
+    found: dict[str, tuple[float, float]] = {}
+    for shape, took_s in calls.items():
+        if len(took_s) < _ENOUGH:
+            continue
+        usual_s = statistics.median(took_s[1:])
+        if took_s[0] - usual_s >= _NOTICED_S and took_s[0] >= usual_s * _SLOWER:
+            found[shape] = (took_s[0], usual_s)
+    return found

@@ -1,0 +1,161 @@
+"""Cold starts as tests: start a declaration cold, hold it to a budget, look at its trace.
+
+    @pytest.mark.cold_start("app.py", budget="ready=15s,first=1.5x")
+    def test_the_first_caller_does_not_wait(cold_start):
+        start = cold_start(requests=3, text="hi")
+        assert start.answers[0] == "hi"
+
+The budget is judged after the test's own asserts. `--coldstart-targets=local,…` runs each test on each
+target. Nothing of ours is imported before a test asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from coldstart_sdk.explain.finding import Explanation
+    from coldstart_sdk.hold import Receipt
+    from coldstart_sdk.trace.model import Trace
+
+MARK = "cold_start"
+_TARGET = "coldstart_target"
+_LOCAL = "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """One start that has ended, and what it answered."""
+
+    trace: Trace
+    answers: tuple[Any, ...]
+
+    @property
+    def ready_s(self) -> float | None:
+        return self.trace.anchors.ready_s
+
+    def explain(self) -> Explanation:
+        """What could be saved of it."""
+        from coldstart_sdk.explain.evidence import Evidence  # noqa: PLC0415 - only for whoever asks
+        from coldstart_sdk.explain.explain import explain  # noqa: PLC0415 - as above
+
+        return explain(Evidence(trace=self.trace))
+
+    def receipt(self, budget: str | None = None) -> Receipt:
+        """What it came to, within that budget or not."""
+        from coldstart_sdk import hold  # noqa: PLC0415 - as above
+
+        return hold.check(self.trace, hold.budget(budget) if budget else None)
+
+
+@dataclass
+class ColdStarts:
+    """Starts what the test is about; remembers each start for the budget."""
+
+    file: Path | None
+    target: str
+    home: Path
+    budget: str | None = None
+    started: list[ColdStart] = field(default_factory=list)
+
+    def __call__(
+        self,
+        file: str | os.PathLike[str] | None = None,
+        endpoint: str | None = None,
+        *,
+        requests: int = 1,
+        home: Path | None = None,
+        **arguments: Any,  # noqa: ANN401 - what the endpoint takes
+    ) -> ColdStart:
+        """Start cold from an empty home, unless one is given; send so many requests; wait for the end."""
+        from coldstart_sdk.cli.inputs import endpoint_of  # noqa: PLC0415 - only for whoever asks
+        from coldstart_sdk.cli.measure import Requests, measure  # noqa: PLC0415 - as above
+        from coldstart_sdk.cli.prepare import Asked, prepare  # noqa: PLC0415 - as above
+
+        if self.target != _LOCAL:
+            pytest.skip(f"a test cannot start {self.target} cold; see `coldstart rehearse`")
+        named = Path(file) if file is not None else self.file
+        if named is None:
+            raise pytest.UsageError(
+                'name the declaration: @pytest.mark.cold_start("app.py") or cold_start("app.py")'
+            )
+        folder = home or self.home / str(len(self.started))
+        prepared = prepare(Asked(file=str(named), target=self.target, home=str(folder)))
+        wanted = None
+        if requests:
+            found = endpoint_of(prepared.plan.spec, endpoint)
+            wanted = Requests(endpoint=found, arguments=arguments, count=requests)
+        measured = measure(prepared, wanted, env={})
+        start = ColdStart(trace=measured.started.trace, answers=measured.answers)
+        self.started.append(start)
+        return start
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("coldstart")
+    group.addoption(
+        "--coldstart-targets",
+        default="local",
+        metavar="NAMES",
+        help="Targets that each test of a cold start runs on, separated by commas.",
+    )
+    group.addoption("--coldstart-receipts", metavar="DIR", help="Keep each start's trace and receipt there.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"{MARK}(file, budget=None): the declaration that is started cold, and what it may cost"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if _TARGET in metafunc.fixturenames:
+        targets = [name.strip() for name in metafunc.config.getoption("--coldstart-targets").split(",")]
+        metafunc.parametrize(_TARGET, [name for name in targets if name])
+
+
+@pytest.fixture
+def cold_start(
+    request: pytest.FixtureRequest, tmp_path: Path, coldstart_target: str
+) -> Iterator[Callable[..., ColdStart]]:
+    """Start the marked declaration cold; its budget is judged when the test has ended."""
+    mark = request.node.get_closest_marker(MARK)
+    file = _beside(request, mark.args[0]) if mark and mark.args else None
+    starts = ColdStarts(file=file, target=coldstart_target, home=tmp_path / "coldstart")
+    budget = mark.kwargs.get("budget") if mark else None
+    yield starts
+    folder = request.config.getoption("--coldstart-receipts")
+    for number, start in enumerate(starts.started):
+        if folder:
+            _keep(start, Path(folder), f"{request.node.name}-{number}", budget)
+        if budget:
+            _judge(start, budget)
+
+
+def _beside(request: pytest.FixtureRequest, file: str) -> Path:
+    """Relative to the test's own file first, then to where pytest was started."""
+    near = Path(request.node.path).parent / file
+    path, colon, _ = str(near).rpartition(":")
+    return near if Path(path if colon else near).exists() else Path(file)
+
+
+def _judge(start: ColdStart, budget: str) -> None:
+    receipt = start.receipt(budget)
+    if not receipt.kept:
+        from coldstart_sdk.trace.waterfall import render  # noqa: PLC0415 - only where it failed
+
+        over = "\n".join(str(verdict) for verdict in receipt.verdicts if not verdict.kept)
+        pytest.fail(f"{over}\n\n{render(start.trace, width=80)}", pytrace=False)
+
+
+def _keep(start: ColdStart, folder: Path, name: str, budget: str | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+    (folder / f"{stem}.trace.json").write_text(start.trace.to_json(), encoding="utf-8")
+    (folder / f"{stem}.receipt.json").write_text(start.receipt(budget).to_json(), encoding="utf-8")

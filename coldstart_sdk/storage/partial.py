@@ -1,0 +1,228 @@
+"""A file on its way: its bytes so far, and a journal of the chunks that are whole.
+
+Each process writes into a file of its own, so a lock that lies costs bytes and never breaks a file. Whoever
+comes after a killed process copies the chunks that its journal vouches for, each checked against the
+digest written beside it. The journal says nothing about a chunk before all of it was written.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from coldstart_sdk import manifest
+from coldstart_sdk.storage import chunks
+from coldstart_sdk.storage.cancel import stop_if
+
+CHUNK_BYTES = manifest.CHUNK_BYTES
+STALE_S = 24 * 3600.0
+"""After so long what nobody holds is removed."""
+_PLACED_BYTES = 64 << 20
+
+
+class Part:
+    """One file of one process, open for writing at any place."""
+
+    def __init__(self, partial: Path, key: str, size_bytes: int | None) -> None:
+        self.path = partial / f"{key}.{os.urandom(6).hex()}.part"
+        self.size_bytes = size_bytes
+        self.whole: dict[int, str] = {}
+        """The digest of each chunk that is written."""
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._journal: int | None = None
+        self._lock = threading.Lock()
+        if size_bytes is not None:
+            _allocate(self._descriptor, size_bytes)
+
+    @property
+    def chunks(self) -> int:
+        return chunks.count(self.size_bytes or 0)
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Where a chunk begins and ends."""
+        return chunks.span(index, self.size_bytes or 0)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of all chunks in order, once all are written; none for a file of one."""
+        return tuple(self.whole[index] for index in range(self.chunks)) if self.chunks > 1 else ()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._descriptor, data[written:], offset + written)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        return os.preadv(self._descriptor, [buffer], offset)
+
+    def mark(self, index: int, digest: str) -> None:
+        """Vouch for a chunk that is written."""
+        with self._lock:
+            self.whole[index] = digest
+            if self._journal is None:
+                self._journal = self._start_journal()
+            os.write(self._journal, f"{index} {digest}\n".encode("ascii"))
+
+    def flush(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of it; what is journaled waits for the next process."""
+        for descriptor in (self._descriptor, self._journal):
+            if descriptor is not None:
+                with suppress(OSError):
+                    os.close(descriptor)
+        self._journal = None
+        self._descriptor = -1
+        if not _journal_of(self.path).exists():
+            self.path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        _journal_of(self.path).unlink(missing_ok=True)
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def adopt(self, expected: Sequence[str], cancelled: threading.Event) -> int:
+        """Copy what others of the same key left behind; how many bytes that gave.
+
+        `expected` are the digests that the chunks must have, where they are known.
+        """
+        gained = 0
+        for left in sorted(self.path.parent.glob(f"{self.path.name.partition('.')[0]}.*.part")):
+            if left != self.path:
+                gained += self._copy(left, expected, cancelled)
+        return gained
+
+    def _copy(self, left: Path, expected: Sequence[str], cancelled: threading.Event) -> int:
+        gained = 0
+        try:
+            source = left.open("rb", buffering=0)
+        except OSError:
+            return 0
+        with source:
+            for index, digest in _vouched(left, size_bytes=self.size_bytes):
+                stop_if(cancelled)
+                if index in self.whole or not 0 <= index < self.chunks:
+                    continue
+                if expected and expected[index] != digest:
+                    continue
+                start, end = self.span(index)
+                chunk = os.pread(source.fileno(), end - start, start)
+                if len(chunk) == end - start and _digest(chunk) == digest:
+                    self.write(start, memoryview(chunk))
+                    self.mark(index, digest)
+                    gained += len(chunk)
+        return gained
+
+    def _start_journal(self) -> int:
+        descriptor = os.open(_journal_of(self.path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        head = json.dumps(_head(self.size_bytes))
+        os.write(descriptor, f"{head}\n".encode("ascii"))
+        return descriptor
+
+
+class Turn:
+    """A hint that somebody works on a key. It may lie: then two fetch the same, and both are right."""
+
+    def __init__(self, partial: Path, key: str) -> None:
+        self._path = partial / f"{key}.lock"
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now; where a file system has no locks, it always is."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            os.close(descriptor)
+            return True
+        self._descriptor = descriptor
+        return True
+
+    def give(self) -> None:
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def last_sign_of_life_s(partial: Path, key: str) -> float:
+    """How long ago anybody wrote a chunk of this key."""
+    times = []
+    for path in (*partial.glob(f"{key}.*.part"), *partial.glob(f"{key}.lock")):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return time.time() - max(times, default=0.0)
+
+
+def clear(partial: Path, key: str) -> None:
+    """Remove what is left of a key once its blob is published."""
+    for left in partial.glob(f"{key}.*"):
+        if left.suffix in {".part", ".journal"}:
+            left.unlink(missing_ok=True)
+
+
+def sweep(partial: Path) -> None:
+    """Remove what nobody has touched for a day."""
+    oldest = time.time() - STALE_S
+    for left in partial.iterdir():
+        with suppress(OSError):
+            if left.stat().st_mtime < oldest:
+                left.unlink()
+
+
+def _head(size_bytes: int | None) -> dict[str, object]:
+    return {"chunk": CHUNK_BYTES, "size": size_bytes, "digest": "blake3"}
+
+
+def _digest(chunk: bytes) -> str:
+    hashed = chunks.hasher()
+    hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def _allocate(descriptor: int, size_bytes: int) -> None:
+    """Give a file its length, and its place on the disk where that is cheap.
+
+    Writing into a place that is there costs the kernel much less; and a disk that fills up says so now. Where
+    a file system cannot, libc's own stand-in would write into each block of the file, so it is not asked.
+    """
+    os.ftruncate(descriptor, size_bytes)
+    if size_bytes < _PLACED_BYTES or sys.platform != "linux":
+        return
+    import ctypes  # noqa: PLC0415 - only where there is much to write
+
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if fallocate(descriptor, 0, 0, size_bytes) and ctypes.get_errno() in {errno.ENOSPC, errno.EDQUOT}:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _vouched(left: Path, *, size_bytes: int | None) -> Iterator[tuple[int, str]]:
+    try:
+        lines = _journal_of(left).read_text(encoding="ascii").split("\n")
+        head = json.loads(lines[0])
+    except (OSError, ValueError):
+        return
+    if head != _head(size_bytes):
+        return
+    # The last piece has no newline after it: the line that a killed process did not finish.
+    for line in lines[1:-1]:
+        index, _, digest = line.partition(" ")
+        with suppress(ValueError):
+            yield int(index), digest
+
+
+def _journal_of(part: Path) -> Path:
+    return part.with_suffix(".journal")

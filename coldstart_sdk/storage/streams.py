@@ -1,0 +1,588 @@
+"""Read files in parallel streams into blobs: ranges, verified as they come, resumable, bounded.
+
+Streams are threads that take tasks from one list: open a file, read a run of its chunks, or read a small one
+whole. Each range must be answered by exactly that range of the very same object. A chunk whose digest is
+known is judged as it arrives; where only the whole file's is, a follower computes it behind the streams. A
+file becomes a blob only when all of it matched. The calling thread alone reports, and ends everything when
+it is cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from coldstart_sdk import record
+from coldstart_sdk.errors import StorageError
+from coldstart_sdk.events import Resource, now
+from coldstart_sdk.manifest import FileEntry
+from coldstart_sdk.storage import blobs, chunks, partial, seen, space, suspicion
+from coldstart_sdk.storage.cancel import Cancelled, stop_if
+from coldstart_sdk.storage.follower import Follower
+from coldstart_sdk.storage.home import Home, mending
+from coldstart_sdk.storage.http import Address, Answer, Channel, Network
+from coldstart_sdk.storage.partial import CHUNK_BYTES, Part, Turn
+from coldstart_sdk.storage.remote import ChangedError, Limits, RemoteFile, known
+from coldstart_sdk.storage.report import DISK, ORIGIN, Report
+from coldstart_sdk.storage.retry import Patience, retry_after_s
+from coldstart_sdk.storage.transient import TransientError
+
+BUFFER_BYTES = 1 << 20
+LONGEST_RUN_CHUNKS = 4
+RUNS_EACH = 8
+"""Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
+_FIRST_STEP_BYTES = 64 << 10
+_SHORT_S, _LONG_S = 0.02, 0.1
+_TICK_S = 0.05
+_PASSING = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 509})
+_DENIED = frozenset({401, 403})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RENEWALS = 3
+_REFETCHES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrived:
+    entry: FileEntry
+    started_s: float
+    ended_s: float
+    tier: str
+
+
+@dataclass(kw_only=True, eq=False)
+class _File:
+    """One file on its way; its fields are guarded by `changed`."""
+
+    remote: RemoteFile
+    key: str
+    etag: str | None
+    started_s: float = 0.0
+    part: Part | None = None
+    turn: Turn | None = None
+    address: Address | None = None
+    renewals: int = 0
+    refetches: int = 0
+    left: int = 0
+    """Chunks still to come."""
+    expected: tuple[str, ...] = ()
+    """The digest that each chunk must have; none where they are not known."""
+    follower: Follower | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    finding: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the stream that finds out where the address leads."""
+
+
+def read(  # noqa: PLR0913 - what a transfer needs, each by its name
+    files: Sequence[RemoteFile],
+    *,
+    home: Home,
+    limits: Limits,
+    report: Report,
+    cancelled: threading.Event,
+    tier: str = ORIGIN,
+) -> dict[str, FileEntry]:
+    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them."""
+    with mending(home.root):
+        partial.sweep(home.partial)
+        space.refuse_too_large(home.partial, sum(remote.size_bytes or 0 for remote in files))
+        return _Transfer(files, home=home, limits=limits, report=report, tier=tier).run(cancelled)
+
+
+def key_of(remote: RemoteFile) -> str:
+    """Under which name a file is on its way: the same for every process that wants the same bytes."""
+    if remote.identity is None:
+        return record.digest([remote.path, id(remote), now()])[7:39]
+    return record.digest([remote.identity, remote.size_bytes])[7:39]
+
+
+class _Transfer:
+    def __init__(
+        self, files: Sequence[RemoteFile], *, home: Home, limits: Limits, report: Report, tier: str
+    ) -> None:
+        self._home = home
+        self._tier = tier
+        self._report = report
+        self._limits = limits
+        self._stopped = threading.Event()
+        self._network = Network(stall_s=limits.stall_s)
+        chunks = sum(-(-(remote.size_bytes or 1) // CHUNK_BYTES) for remote in files)
+        self._patience = Patience(requests=chunks, stopped=self._stopped)
+        self._files = [
+            _File(remote=remote, key=key_of(remote), etag=remote.etag, expected=remote.chunks)
+            for remote in files
+        ]
+        sizes = [remote.size_bytes for remote in files]
+        self._total = None if None in sizes else sum(size for size in sizes if size is not None)
+        self._run_chunks = _run_chunks(sum(size or 0 for size in sizes), limits.streams)
+        self._done_bytes = 0
+        self._tasks: deque[Callable[[_Stream], None]] = deque()
+        self._ready = threading.Condition()
+        self._news: queue.SimpleQueue[_Arrived | BaseException] = queue.SimpleQueue()
+        self._tasks.extend(self._opening(file) for file in self._files)
+
+    # ---- the calling thread
+
+    def run(self, cancelled: threading.Event) -> dict[str, FileEntry]:
+        streams = [
+            threading.Thread(target=self._work, name=f"coldstart-fetch-{index}", daemon=True)
+            for index in range(min(self._limits.streams, self._most_useful()))
+        ]
+        for stream in streams:
+            stream.start()
+        try:
+            return self._gather(cancelled)
+        finally:
+            self._stopped.set()
+            self._network.close()
+            with self._ready:
+                self._ready.notify_all()
+            for stream in streams:
+                stream.join(timeout=5)
+            self._let_go()
+
+    def _gather(self, cancelled: threading.Event) -> dict[str, FileEntry]:
+        arrived: dict[str, FileEntry] = {}
+        while len(arrived) < len(self._files):
+            stop_if(cancelled)
+            self._report.progress(self._done_bytes, self._total)
+            try:
+                news = self._news.get(timeout=_TICK_S)
+            except queue.Empty:
+                continue
+            if isinstance(news, BaseException):
+                stop_if(cancelled)
+                raise news
+            arrived[news.entry.path] = news.entry
+            self._report.span(
+                news.entry.path,
+                resource=Resource.DISK if news.tier == DISK else Resource.NET,
+                started_s=news.started_s,
+                ended_s=news.ended_s,
+                count=news.entry.size_bytes,
+                tier=news.tier,
+            )
+        self._report.progress(self._done_bytes, self._total, last=True)
+        return arrived
+
+    def _most_useful(self) -> int:
+        return sum(-(-max(file.remote.size_bytes or 1, 1) // CHUNK_BYTES) for file in self._files)
+
+    def _let_go(self) -> None:
+        for file in self._files:
+            if file.part is not None:
+                file.part.close()
+            if file.turn is not None:
+                file.turn.give()
+
+    # ---- the streams
+
+    def _work(self) -> None:
+        stream = _Stream(Channel(self._network))
+        try:
+            while (task := self._next_task()) is not None:
+                task(stream)
+        except BaseException as failed:  # noqa: BLE001 - handed to the calling thread, which raises it
+            self._news.put(failed)
+        finally:
+            stream.channel.drop()
+
+    def _next_task(self) -> Callable[[_Stream], None] | None:
+        with self._ready:
+            while not self._stopped.is_set():
+                if self._tasks:
+                    return self._tasks.popleft()
+                self._ready.wait()
+        return None
+
+    def _give_task(self, *tasks: Callable[[_Stream], None], last: bool = False) -> None:
+        with self._ready:
+            if last:
+                self._tasks.extend(tasks)
+            else:
+                self._tasks.extendleft(reversed(tasks))
+            self._ready.notify_all()
+
+    def _opening(self, file: _File) -> Callable[[_Stream], None]:
+        return lambda stream: self._open(file, stream)
+
+    def _reading(self, file: _File, part: Part, run: range) -> Callable[[_Stream], None]:
+        return lambda stream: self._read_run(file, part, run, stream)
+
+    def _open(self, file: _File, stream: _Stream) -> None:
+        file.started_s = file.started_s or now()
+        if self._is_here(file):
+            return
+        size = file.remote.size_bytes
+        if size is None or size <= CHUNK_BYTES or not file.remote.ranges:
+            self._read_whole(file, stream)
+            return
+        turn = Turn(self._home.partial, file.key)
+        if not turn.take():
+            if partial.last_sign_of_life_s(self._home.partial, file.key) < self._limits.stall_s:
+                # Another process fetches it: look again when there is nothing better to do.
+                self._give_task(self._opening(file), last=True)
+                if self._stopped.wait(_TICK_S):
+                    raise Cancelled
+                return
+        elif self._is_here(file):
+            # Whoever had the turn before us was fetching this very file.
+            turn.give()
+            return
+        else:
+            file.turn = turn
+        self._start(file)
+
+    def _is_here(self, file: _File) -> bool:
+        """Whether this very object became a blob before: for another set, or by another process."""
+        entry = known(file.remote) or seen.read(self._home, file.key, file.remote.path)
+        if entry is None or not blobs.has(self._home, entry, self._stopped):
+            return False
+        self._count(entry.size_bytes)
+        self._news.put(_Arrived(entry=entry, started_s=file.started_s, ended_s=now(), tier=DISK))
+        return True
+
+    def _start(self, file: _File) -> None:
+        part = Part(self._home.partial, file.key, file.remote.size_bytes)
+        with file.changed:
+            file.part = part
+        if len(file.expected) != part.chunks or file.remote.digest is None:
+            file.expected = ()
+        self._count(part.adopt(file.expected, self._stopped))
+        missing = [index for index in range(part.chunks) if index not in part.whole]
+        file.left = len(missing)
+        if not file.expected:
+            file.follower = Follower(part, self._stopped)
+        if missing:
+            self._give_task(*(self._reading(file, part, run) for run in _runs(missing, self._run_chunks)))
+        else:
+            self._complete(file, part)
+
+    def _read_run(self, file: _File, part: Part, run: range, stream: _Stream) -> None:
+        """Read these chunks into their places. A broken answer goes on where it broke."""
+        end = part.span(run[-1])[1]
+        at = _Place(index=run[0], position=part.span(run[0])[0])
+        attempt = wrong = 0
+        while at.position < end:
+            before = at.position
+            try:
+                answer = self._ask(file, stream, at.position, end)
+                while at.position < end:
+                    self._read_chunk(file, part, at, answer, stream)
+            except TransientError as failed:
+                stream.channel.drop()
+                attempt = 1 if at.position > before else attempt + 1
+                self._try_again(file, failed, attempt)
+            except _WrongChunkError as failed:
+                stream.channel.drop()
+                wrong += 1
+                if wrong > _REFETCHES:
+                    part.discard()
+                    raise _refused(file, failed.expected, failed.came) from failed
+                self._count(part.span(at.index)[0] - at.position)
+                at.begin(part.span(at.index)[0])
+
+    def _read_chunk(self, file: _File, part: Part, at: _Place, answer: Answer, stream: _Stream) -> None:
+        """The rest of one chunk, and its digest."""
+        end = part.span(at.index)[1]
+        while at.position < end:
+            got = stream.read(answer, end - at.position)
+            at.hashed.update(got)
+            part.write(at.position, got)
+            at.position += len(got)
+            self._count(len(got))
+        digest = at.hashed.hexdigest()
+        if file.expected and file.expected[at.index] != digest:
+            raise _WrongChunkError(file.expected[at.index], digest)
+        part.mark(at.index, digest)
+        at.index += 1
+        at.begin(end)
+        if file.follower is not None:
+            file.follower.wake()
+        with file.changed:
+            file.left -= 1
+            last = file.left == 0
+        if last:
+            self._complete(file, part)
+
+    def _read_whole(self, file: _File, stream: _Stream) -> None:
+        """One plain GET, hashed as it comes; a broken one starts again."""
+        attempt = 0
+        while True:
+            part = Part(self._home.partial, file.key, None)
+            file.part = part
+            counted = 0
+            try:
+                answer = self._ask(file, stream, None, None)
+                hashed = hashlib.sha256()
+                while count := answer.read_into(stream.buffer):
+                    stop_if(self._stopped)
+                    got = stream.buffer[:count]
+                    hashed.update(got)
+                    part.write(counted, got)
+                    counted += count
+                    self._count(count)
+                _refuse_short(file.remote, answer, counted)
+            except TransientError as failed:
+                stream.channel.drop()
+                part.discard()
+                self._count(-counted)
+                attempt += 1
+                self._try_again(file, failed, attempt)
+                continue
+            self._publish(file, part, f"sha256:{hashed.hexdigest()}", counted)
+            return
+
+    def _try_again(self, file: _File, failed: TransientError, attempt: int) -> None:
+        stop_if(self._stopped)
+        if not self._patience.wait(failed, attempt):
+            raise StorageError(
+                f"{file.remote.path!r} could not be fetched: {failed}",
+                where=_where(file),
+                fix="Try again later; what was verified so far is kept.",
+            ) from failed
+
+    # ---- what an answer must be
+
+    def _ask(self, file: _File, stream: _Stream, start: int | None, end: int | None) -> Answer:
+        self._patience.hold()
+        if file.address is None and file.remote.redirects:
+            with file.finding:
+                return self._ask_there(file, stream, start, end)
+        return self._ask_there(file, stream, start, end)
+
+    def _ask_there(self, file: _File, stream: _Stream, start: int | None, end: int | None) -> Answer:
+        stop_if(self._stopped)
+        with file.changed:
+            address = file.address or file.remote.locate()
+            etag = file.etag
+        answer = stream.channel.get(address, _conditions(etag, start, end))
+        self._refuse_status(file, answer, address, ranged=start is not None)
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise TransientError("the answer is encoded, though plain bytes were asked for")
+        if start is not None and end is not None:
+            _refuse_other_range(file.remote, answer, start, end)
+        with file.changed:
+            if file.etag is None:
+                file.etag = answer.etag
+            elif answer.etag != file.etag:
+                raise ChangedError(file.remote.path)
+            # What a redirect led to serves the other ranges too, until it expires.
+            file.address = answer.address
+        return answer
+
+    def _refuse_status(self, file: _File, answer: Answer, address: Address, *, ranged: bool) -> None:
+        status = answer.status
+        # Some S3 servers, rclone's among them, send the right range under 200; the range itself is checked.
+        if status == (206 if ranged else 200) or (status == 200 and "Content-Range" in answer.headers):  # noqa: PLR2004 - as above
+            return
+        if status in _PASSING:
+            asked = retry_after_s(answer.headers.get("Retry-After"))
+            raise TransientError(f"the origin answered {status}", retry_after_s=asked)
+        if status == 200:  # noqa: PLR2004 - ranged, as the first line says
+            raise TransientError("the origin sent the whole file where a range was asked for")
+        if status in {412, 416}:
+            raise ChangedError(file.remote.path)
+        if status in _DENIED and self._renew(file, address):
+            raise TransientError(f"the origin answered {status}")
+        if status in _DENIED:
+            raise StorageError(
+                f"the origin refuses {file.remote.path!r} ({status})",
+                where=address.shown,
+                fix=file.remote.fix_denied,
+            )
+        raise StorageError(
+            f"the origin answered {status} for {file.remote.path!r}",
+            where=address.shown,
+            fix="Check the address; the file may have been moved or removed."
+            if status in {404, 410}
+            else "Check the address, and whether the origin is well.",
+        )
+
+    def _renew(self, file: _File, refused: Address) -> bool:
+        """Drop an address that has worked, or was signed: it may have expired."""
+        with file.changed:
+            if file.address is None or file.renewals >= _RENEWALS:
+                return False
+            if file.address == refused:
+                file.renewals += 1
+                file.address = None
+            return True
+
+    # ---- from bytes to a blob
+
+    def _complete(self, file: _File, part: Part) -> None:
+        # Without a follower each chunk is what whoever names the digest said; so the file is.
+        digest = file.remote.digest or "" if file.follower is None else file.follower.digest()
+        self._publish(file, part, digest, part.size_bytes or 0)
+
+    def _publish(self, file: _File, part: Part, digest: str, size: int) -> None:
+        remote = file.remote
+        if not file.expected and not _is_announced(remote, part, digest):
+            self._refetch(file, part, digest)
+            return
+        if remote.digest is None and remote.git_sha1 is None:
+            try:
+                suspicion.refuse_disguised(part.path, remote.path, _where(file))
+            except StorageError:
+                part.discard()
+                raise
+        part.flush()
+        chunked = part.digests if part.size_bytes is not None else ()
+        entry = FileEntry(path=remote.path, size_bytes=size, digest=digest, chunks=chunked)
+        try:
+            blobs.publish(self._home, part.path, digest)
+        except FileNotFoundError:
+            # Somebody who also holds the turn was first, and cleared up after us.
+            if not blobs.has(self._home, entry, self._stopped):
+                self._refetch(file, part, "nothing")
+                return
+        part.close()
+        if remote.identity is not None and remote.digest is None and size > CHUNK_BYTES:
+            seen.note(self._home, file.key, entry)
+        partial.clear(self._home.partial, file.key)
+        if file.turn is not None:
+            file.turn.give()
+        self._news.put(_Arrived(entry=entry, started_s=file.started_s, ended_s=now(), tier=self._tier))
+
+    def _refetch(self, file: _File, part: Part, digest: str) -> None:
+        """Nobody knows which byte is wrong, so all of them are asked for again, once."""
+        part.discard()
+        partial.clear(self._home.partial, file.key)
+        if file.turn is not None:
+            file.turn.give()
+        if file.refetches >= _REFETCHES:
+            raise _refused(file, file.remote.digest or f"git blob {file.remote.git_sha1}", digest)
+        file.refetches += 1
+        self._count(-(part.size_bytes or 0))
+        self._give_task(self._opening(file))
+
+    def _count(self, count: int) -> None:
+        with self._ready:
+            self._done_bytes += count
+
+
+class _WrongChunkError(Exception):
+    def __init__(self, expected: str, came: str) -> None:
+        super().__init__(expected, came)
+        self.expected = f"blake3:{expected}"
+        self.came = f"blake3:{came}"
+
+
+class _Place:
+    """How far a run has come."""
+
+    def __init__(self, *, index: int, position: int) -> None:
+        self.index = index
+        self.begin(position)
+
+    def begin(self, position: int) -> None:
+        """A chunk, from its first byte."""
+        self.position = position
+        self.hashed = chunks.hasher()
+
+
+class _Stream:
+    """One connection and one buffer."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._step = _FIRST_STEP_BYTES
+
+    def read(self, answer: Answer, wanted: int) -> memoryview:
+        """The next bytes. As many at once as come in a moment: a slow link still shows progress."""
+        began_s = now()
+        asked = min(self._step, wanted)
+        count = answer.read_into(self.buffer[:asked])
+        _refuse_end(count)
+        took_s = now() - began_s
+        if took_s < _SHORT_S:
+            self._step = min(self._step * 2, BUFFER_BYTES)
+        elif took_s > _LONG_S:
+            self._step = max(self._step // 2, _FIRST_STEP_BYTES)
+        return self.buffer[:count]
+
+
+def _run_chunks(total_bytes: int, streams: int) -> int:
+    """How many chunks one request asks for: the more there are, the fewer waits for a first byte."""
+    return max(1, min(LONGEST_RUN_CHUNKS, chunks.count(total_bytes) // (streams * RUNS_EACH)))
+
+
+def _runs(indexes: Sequence[int], longest: int) -> list[range]:
+    """Neighbours together."""
+    runs: list[range] = []
+    for index in indexes:
+        if runs and runs[-1].stop == index and len(runs[-1]) < longest:
+            runs[-1] = range(runs[-1].start, index + 1)
+        else:
+            runs.append(range(index, index + 1))
+    return runs
+
+
+def _refused(file: _File, expected: str, came: str) -> StorageError:
+    return StorageError(
+        f"{file.remote.path!r} is not what was announced: {expected} expected, {came} came, twice",
+        where=_where(file),
+        fix="If it was replaced on purpose, declare the new digest; else mistrust this origin.",
+    )
+
+
+def _conditions(etag: str | None, start: int | None, end: int | None) -> dict[str, str]:
+    conditions = {}
+    if start is not None and end is not None:
+        conditions["Range"] = f"bytes={start}-{end - 1}"
+    if etag is not None and etag.startswith('"'):  # weak ones, and dates, are compared on our side
+        conditions["If-Match"] = etag
+    return conditions
+
+
+def _refuse_other_range(remote: RemoteFile, answer: Answer, start: int, end: int) -> None:
+    told = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if told is None or (int(told[1]), int(told[2])) != (start, end - 1):
+        raise TransientError("the origin sent another range than was asked for")
+    if int(told[3]) != remote.size_bytes:
+        raise ChangedError(remote.path)
+
+
+def _refuse_end(count: int) -> None:
+    if count == 0:
+        raise TransientError("the answer ended early")
+
+
+def _refuse_short(remote: RemoteFile, answer: Answer, counted: int) -> None:
+    told = answer.headers.get("Content-Length")
+    announced = int(told) if told is not None and told.isdigit() else None
+    if (
+        announced is None
+        and "chunked" not in answer.headers.get("Transfer-Encoding", "")
+        and remote.digest is None
+    ):
+        raise StorageError(
+            f"the origin does not say how long {remote.path!r} is, so a cut file would look whole",
+            where=answer.address.shown,
+            fix="Declare its sha256=, or use an origin that sends Content-Length.",
+        )
+    if counted != (announced if announced is not None else counted):
+        raise TransientError("the answer ended early")
+    if remote.size_bytes is not None and counted != remote.size_bytes:
+        raise TransientError(f"{counted} bytes came where {remote.size_bytes} were announced")
+
+
+def _is_announced(remote: RemoteFile, part: Part, digest: str) -> bool:
+    if remote.digest is not None:
+        return digest == remote.digest
+    if remote.git_sha1 is not None:
+        return suspicion.git_blob_sha1(part.path) == remote.git_sha1
+    return True
+
+
+def _where(file: _File) -> str:
+    with suppress(StorageError):
+        return (file.address or file.remote.locate()).shown
+    return file.remote.path

@@ -1,0 +1,51 @@
+"""Bring files from wherever they are served into blobs: in this process, or beside it.
+
+Beside it, where there is much to read: while a heavy library is imported, a thread that reads waits for the
+interpreter at each piece. For a little, a process costs more than that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from coldstart_sdk.manifest import FileEntry
+from coldstart_sdk.storage.home import Home
+from coldstart_sdk.storage.remote import Beside, ChangedError, Limits, RemoteFile, known
+from coldstart_sdk.storage.report import ORIGIN, Report
+
+__all__ = ["ChangedError", "fetch", "known"]
+
+BESIDE_BYTES = 48 << 20
+"""From here on a process costs less than it saves: docs/decisions/2026-11-21-reading-beside-the-start.md."""
+
+
+def fetch(  # noqa: PLR0913 - what a transfer needs, each by its name
+    files: Sequence[RemoteFile],
+    *,
+    home: Home,
+    limits: Limits,
+    report: Report,
+    cancelled: threading.Event,
+    tier: str = ORIGIN,
+) -> dict[str, FileEntry]:
+    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them."""
+    if _is_much(files, limits.beside):
+        from coldstart_sdk.storage import beside  # noqa: PLC0415 - only where there is much to read
+
+        try:
+            with beside.held() as reader:
+                return reader.fetch(
+                    files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier
+                )
+        except beside.GoneError as gone:
+            report.noted(f"{gone}; its work goes on in this one")
+    from coldstart_sdk.storage import streams  # noqa: PLC0415 - beside us where there is much to read
+
+    return streams.read(files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier)
+
+
+def _is_much(files: Sequence[RemoteFile], choice: Beside) -> bool:
+    if choice is not Beside.AUTO:
+        return choice is Beside.ALWAYS and bool(files)
+    return sum(BESIDE_BYTES if file.size_bytes is None else file.size_bytes for file in files) >= BESIDE_BYTES

@@ -1,0 +1,1 @@
+"""What crosses the wire, the same on every target: arguments in, results and errors out."""
