@@ -1,0 +1,495 @@
+"""RunPod's own worker, unmodified, under our handler, against its job API on loopback.
+
+Runs with the installed `runpod`, and with that of every interpreter in COLDSTART_TEST_RUNPOD, colons between
+them: another version needs an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldstart_sdk import __version__, bundle, entry
+from coldstart_sdk.backends.runpod import backend
+from coldstart_sdk.declare.read import read
+from coldstart_sdk.planner import plan
+from coldstart_sdk.rehearsal.runpod.jobs import KEY, Jobs
+from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
+
+pytest.importorskip("runpod", reason="could not import 'runpod'")
+
+PYTHONS = [sys.executable, *filter(None, os.environ.get("COLDSTART_TEST_RUNPOD", "").split(":"))]
+HEAD = """\
+import asyncio, os, sys, threading, time
+from pathlib import Path
+from coldstart_sdk import File, Scale, endpoint, hook, warm_model
+HERE = Path(__file__).parent
+"""
+TOO_LONG_S = 60.0
+
+
+class Platform:
+    """One endpoint, and what a test starts on it."""
+
+    def __init__(self, folder: Path, python: str, jobs: Jobs, stack: ExitStack) -> None:
+        self.folder = folder
+        self.jobs = jobs
+        self._python = python
+        self._stack = stack
+
+    def worker(self, source: str, *, also: dict[str, str] | None = None) -> Process:
+        """The compiled bundle of the one class in `source`, running."""
+        self.folder.mkdir(exist_ok=True)
+        module = f"declared_{abs(hash((source, str(self.folder)))) % 10**9}"
+        path = self.folder / f"{module}.py"
+        path.write_text(HEAD + textwrap.dedent(source))
+        before = list(sys.path)
+        try:
+            declared = read(entry.load(str(path)))
+        finally:
+            sys.path[:] = before
+            sys.modules.pop(module, None)
+        made = plan(declared, "runpod", backend.capabilities, sdk=__version__)
+        out = self.folder / "bundle"
+        bundle.write(backend.compile(made, self.folder), out)
+        env = bare_environment(self.folder / "home") | self.jobs.environment()
+        env |= {"COLDSTART_HOME": str(self.folder / "kept"), "TMPDIR": str(self.folder), **(also or {})}
+        command = [self._python, "-u", "handler.py"]
+        return self._stack.enter_context(Process(command, out, env))
+
+    def file(self, name: str) -> Path:
+        """Something that the declaration writes beside its code."""
+        return self.folder / "bundle" / "code" / name
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda python: Path(python).parent.parent.name)
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    with ExitStack() as stack:
+        jobs = stack.enter_context(Jobs(hold_s=0.5))
+        yield Platform(tmp_path / "project", request.param, jobs, stack)
+
+
+def said(job: Any) -> Any:  # noqa: ANN401 - a job of the double, and plain JSON
+    """What the caller of a failed job is told."""
+    assert job.status == "FAILED", job
+    return json.loads(job.error)
+
+
+SPEAK = """
+@warm_model(name="voice")
+class Voice:
+    @hook.load
+    def load(self): self.greeting = "hello"
+    @endpoint(default=True)
+    def speak(self, text: str) -> str: return f"{self.greeting} {text}"
+    @endpoint
+    async def later(self, text: str) -> str:
+        await asyncio.sleep(0.01)
+        return text
+    @endpoint
+    def refuse(self) -> str: raise ValueError("a path of ours: /srv/secret")
+    @endpoint
+    def leave(self) -> str: sys.exit(3)
+    @endpoint
+    def odd(self, which: str) -> dict:
+        return {"empty": {}, "error": {"error": "mine"}, "nothing": {"error": "", "a": 1}}[which]
+    @endpoint
+    def strange(self):
+        return object()
+    @endpoint
+    def large(self) -> str: return "x" * 11_000_000
+"""
+
+
+def test_a_job_is_answered(platform: Platform) -> None:
+    platform.worker(SPEAK)
+
+    plain = platform.jobs.result(platform.jobs.submit({"text": "you"}))
+    named = platform.jobs.result(platform.jobs.submit({"endpoint": "later", "text": "on"}))
+
+    assert (plain.status, plain.output, plain.is_stream) == ("COMPLETED", "hello you", False)
+    assert (named.status, named.output) == ("COMPLETED", "on")
+
+
+def test_an_error_is_told_safely_and_its_traceback_stays_in_the_log(platform: Platform) -> None:
+    worker = platform.worker(SPEAK)
+
+    told = said(platform.jobs.result(platform.jobs.submit({"endpoint": "refuse"}, job="j-7")))
+
+    assert told == {"type": "failed", "message": "refuse raised ValueError", "id": "j-7"}
+    assert worker.wait_for(lambda: "a path of ours" in worker.text)
+    assert "request j-7 failed" in worker.text
+
+
+def test_what_the_vendors_worker_would_lose_or_mistake_arrives(platform: Platform) -> None:
+    platform.worker(SPEAK)
+    jobs = [
+        platform.jobs.submit({"endpoint": "odd", "which": which}) for which in ("empty", "error", "nothing")
+    ]
+
+    outputs = [platform.jobs.result(job).output for job in jobs]
+
+    assert [job.status for job in jobs] == ["COMPLETED"] * 3
+    assert outputs == [{"result": {}}, {"result": {"error": "mine"}}, {"result": {"error": "", "a": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "word"),
+    [
+        ({"endpoint": "strange"}, "failed", "object"),
+        ({"endpoint": "leave"}, "failed", "sys.exit"),
+        ({"endpoint": "large"}, "too_large", "10000000"),
+        ({"endpoint": "none"}, "unknown_endpoint", "none"),
+        ({"text": 5}, "bad_arguments", "text"),
+        ("just text", "bad_request", "object of arguments"),
+        ({}, "bad_arguments", "text"),
+    ],
+    ids=["not-json", "sys-exit", "too-large", "no-such-endpoint", "wrong-type", "no-object", "empty"],
+)
+def test_every_job_that_cannot_be_answered_is_told_why(
+    platform: Platform, asked: object, kind: str, word: str
+) -> None:
+    platform.worker(SPEAK)
+
+    told = said(platform.jobs.result(platform.jobs.submit(asked)))
+
+    assert told["type"] == kind
+    assert word in told["message"]
+
+
+STREAM = """
+@warm_model(name="voice")
+class Voice:
+    @endpoint
+    def words(self, count: int, bad: int = -1):
+        for number in range(count):
+            if number == bad: raise ValueError("no")
+            yield {"n": number}
+    @endpoint
+    async def text(self, size: int):
+        yield "x" * size
+    @endpoint
+    def chunk(self, size: int):
+        yield {"x": "y" * size}
+    @endpoint
+    def plain(self) -> int: return 5
+"""
+
+
+def test_a_generator_streams_and_its_chunks_are_also_the_output(platform: Platform) -> None:
+    platform.worker(STREAM)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "words", "count": 3}))
+
+    assert job.chunks == [{"n": 0}, {"n": 1}, {"n": 2}] == job.output
+    assert job.is_stream
+
+
+def test_a_generator_that_fails_midway_keeps_its_chunks_and_tells_why(platform: Platform) -> None:
+    platform.worker(STREAM)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "words", "count": 3, "bad": 2}))
+
+    assert job.chunks == [{"n": 0}, {"n": 1}]
+    assert said(job)["message"] == "words raised ValueError"
+
+
+def test_no_chunk_is_larger_than_the_platform_carries(platform: Platform) -> None:
+    platform.worker(STREAM)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "text", "size": 2_500_000}))
+
+    posted = [len(seen.body) for seen in platform.jobs.seen_on("job-stream")]
+    assert len(posted) > 2
+    assert max(posted) <= 1_000_000
+    assert sum(len(chunk) for chunk in job.chunks) == 2_500_000
+
+
+def test_a_chunk_that_cannot_be_cut_and_has_nowhere_to_go_is_an_error(platform: Platform) -> None:
+    platform.worker(STREAM)
+
+    told = said(platform.jobs.result(platform.jobs.submit({"endpoint": "chunk", "size": 1_500_000})))
+
+    assert told["type"] == "too_large"
+    assert "results=" in told["message"]
+
+
+def test_a_stream_that_does_not_fit_into_one_output_ends_with_an_error_and_not_in_silence(
+    platform: Platform,
+) -> None:
+    platform.worker(STREAM)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "text", "size": 10_500_000}))
+
+    assert len(job.chunks) > 5
+    assert said(job)["type"] == "too_large"
+
+
+def test_beside_a_generator_a_plain_endpoint_gives_one_chunk(platform: Platform) -> None:
+    platform.worker(STREAM)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "plain"}))
+
+    assert (job.status, job.output) == ("COMPLETED", [5])
+
+
+def test_who_calls_while_it_starts_waits_and_is_told_how_far_it_is(platform: Platform) -> None:
+    platform.worker(
+        """
+        @warm_model(name="voice")
+        class Voice:
+            @hook.load
+            def load(self):
+                while not (HERE / "go").exists(): time.sleep(0.02)
+            @endpoint
+            def speak(self) -> str: return "ready"
+        """
+    )
+    job = platform.jobs.submit({})
+
+    assert platform.jobs.wait(lambda: job.progress, TOO_LONG_S)
+    platform.file("go").touch()
+
+    assert platform.jobs.result(job).output == "ready"
+    assert job.progress[0]["state"] == "starting"
+    assert "load:load" in job.progress[0]["steps"]
+    assert not job.after_result
+
+
+FOUR = """
+@warm_model(name="voice", scale=Scale(concurrency=4))
+class Voice:
+    together = threading.Barrier(4)
+    @endpoint
+    def meet(self) -> str:
+        self.together.wait(30)
+        return "met"
+"""
+
+
+def test_as_many_jobs_run_at_once_as_declared(platform: Platform) -> None:
+    jobs = [platform.jobs.submit({}) for _ in range(4)]
+    platform.worker(FOUR)
+
+    assert [platform.jobs.result(job).output for job in jobs] == ["met"] * 4
+
+
+LONG = """
+@warm_model(name="voice", scale=Scale(concurrency={concurrency}))
+class Voice:
+    @endpoint
+    async def wait(self) -> str:
+        (HERE / "waits").touch()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            (HERE / "cancelled").touch()
+            raise
+        return "never"
+    @endpoint
+    async def stream(self):
+        try:
+            yield 1
+            await asyncio.sleep(60)
+        finally:
+            (HERE / "closed").touch()
+    @endpoint
+    def speak(self) -> str: return "spoken"
+"""
+
+
+def appears(path: Path) -> bool:
+    """Whether the worker writes it, sooner or later."""
+    tick = threading.Event()
+    return any(path.exists() or tick.wait(0.02) for _ in range(int(TOO_LONG_S / 0.02)))
+
+
+@pytest.mark.parametrize(("endpoint", "trace"), [("wait", "cancelled"), ("stream", "closed")])
+def test_a_job_that_runpod_stops_ends_in_its_code_and_alone(
+    platform: Platform, endpoint: str, trace: str
+) -> None:
+    platform.worker(LONG.format(concurrency=2))
+    stopped = platform.jobs.submit({"endpoint": endpoint})
+    if endpoint == "wait":
+        assert appears(platform.file("waits"))
+    else:
+        assert platform.jobs.wait(lambda: stopped.chunks, TOO_LONG_S)
+
+    platform.jobs.cancel(stopped)
+
+    assert appears(platform.file(trace))
+    after = platform.jobs.result(platform.jobs.submit({"endpoint": "speak"}))
+    assert after.output == ["spoken"]
+    assert not [seen for seen in platform.jobs.seen_on("job-done") if seen.route.endswith(stopped.id)]
+
+
+BROKEN = """
+@warm_model(name="voice")
+class Voice:
+    @hook.load
+    def load(self):
+        with (HERE / "tries").open("a") as tries: tries.write("x")
+        raise RuntimeError("no such file: key hf_abcdefghijklmnopqrstuvwxyz")
+    @endpoint
+    def speak(self) -> str: return "never"
+"""
+
+
+def test_a_failed_start_tells_who_waits_the_reason_and_the_mend(platform: Platform) -> None:
+    platform.worker(BROKEN)
+
+    told = said(platform.jobs.result(platform.jobs.submit({})))
+
+    assert told["type"] == "not_ready"
+    assert "load:load raised RuntimeError: no such file" in told["message"]
+    assert told["fix"]
+    assert "hf_abc" not in json.dumps(told)
+
+
+def test_after_three_strikes_it_stays_and_only_tells(platform: Platform) -> None:
+    worker = platform.worker(BROKEN)
+
+    assert worker.wait_for(lambda: len(worker.reports) == 3, TOO_LONG_S), worker.text
+    taken = len(platform.jobs.seen_on("job-take"))
+    assert platform.jobs.wait(lambda: len(platform.jobs.seen_on("job-take")) > taken + 2, TOO_LONG_S)
+
+    assert platform.file("tries").read_text() == "xxx"
+    assert [report["strike"] for report in worker.reports] == [1, 2, 3]
+    assert said(platform.jobs.result(platform.jobs.submit({})))["type"] == "not_ready"
+    assert worker.code is None
+
+
+def test_a_start_that_fails_once_is_tried_again(platform: Platform) -> None:
+    worker = platform.worker(
+        """
+        @warm_model(name="voice")
+        class Voice:
+            @hook.load
+            def load(self):
+                first = not (HERE / "seen").exists()
+                (HERE / "seen").touch()
+                if first: raise RuntimeError("the network was away")
+            @endpoint
+            def speak(self) -> str: return "here"
+        """
+    )
+
+    assert worker.wait_for(lambda: [r["state"] for r in worker.reports] == ["failed", "ready"], TOO_LONG_S)
+    assert platform.jobs.result(platform.jobs.submit({})).output == "here"
+
+
+SLOW_START = """
+@warm_model(name="voice")
+class Voice:
+    @hook.load
+    def load(self):
+        (HERE / "loads").touch()
+        time.sleep(5)
+    @hook.close
+    def close(self): (HERE / "closed").touch()
+    @endpoint
+    def speak(self) -> str: return "spoken"
+"""
+READY = SLOW_START.replace("time.sleep(5)", "pass")
+BUSY = READY.replace('return "spoken"', '(HERE / "runs").touch(); time.sleep(1.0); return "spoken"')
+
+
+def test_while_it_starts_it_ends_when_it_is_told_to(platform: Platform) -> None:
+    worker = platform.worker(SLOW_START)
+    assert appears(platform.file("loads"))
+
+    worker.terminate()
+
+    assert worker.wait(TOO_LONG_S) == 0
+
+
+def test_from_ready_on_it_closes_and_ends_when_it_is_told_to(platform: Platform) -> None:
+    worker = platform.worker(READY)
+    assert worker.wait_for(lambda: worker.reports, TOO_LONG_S)
+
+    worker.terminate()
+
+    assert worker.wait(TOO_LONG_S) == 0
+    assert platform.file("closed").exists()
+
+
+def test_a_job_that_runs_is_answered_before_it_ends(platform: Platform) -> None:
+    worker = platform.worker(BUSY)
+    job = platform.jobs.submit({})
+    assert appears(platform.file("runs"))
+
+    worker.terminate()
+
+    assert worker.wait(TOO_LONG_S) == 0
+    assert (job.status, job.output) == ("COMPLETED", "spoken")
+
+
+def test_a_failed_worker_ends_when_it_is_told_to(platform: Platform) -> None:
+    worker = platform.worker(BROKEN, also={"COLDSTART_STRIKES": "2"})
+    assert worker.wait_for(lambda: worker.reports, TOO_LONG_S)
+    assert platform.jobs.wait(lambda: platform.jobs.seen_on("job-take"), TOO_LONG_S)
+
+    worker.terminate()
+
+    assert worker.wait(TOO_LONG_S) == 0
+
+
+def test_a_result_survives_two_refusals_of_the_platform(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        jobs = stack.enter_context(Jobs(hold_s=0.5, done_faults=[500, 500]))
+        Platform(tmp_path / "project", sys.executable, jobs, stack).worker(SPEAK)
+        assert jobs.wait(lambda: jobs.seen_on("ping"), TOO_LONG_S)
+
+        assert jobs.result(jobs.submit({"text": "you"})).output == "hello you"
+
+
+def test_how_it_started_can_be_asked_for(platform: Platform) -> None:
+    platform.worker(SPEAK)
+
+    trace = platform.jobs.result(platform.jobs.submit({"endpoint": "trace"})).output
+    ready = platform.jobs.result(platform.jobs.submit({"endpoint": "ready"})).output
+
+    assert {"load:load", "import:runpod"} <= {span["name"] for span in trace["spans"]}
+    assert ready["state"] == "ready"
+
+
+def test_heartbeats_name_the_job_that_runs_and_the_key_goes_to_our_server_alone(platform: Platform) -> None:
+    platform.worker(BUSY.replace("time.sleep(1.0)", "time.sleep(2.5)"))
+
+    platform.jobs.result(platform.jobs.submit({}, job="j-1"))
+
+    assert "j-1" in [seen.query.get("job_id") for seen in platform.jobs.seen_on("ping")]
+    assert {seen.authorization for seen in platform.jobs.seen} == {KEY}
+
+
+def test_without_a_platform_it_tries_its_test_input_streams_too(platform: Platform) -> None:
+    source = STREAM.replace(
+        "@endpoint\n    def words(self, count: int,",
+        "@endpoint(default=True)\n    def words(self, count: int,",
+    )
+    worker = platform.worker(source, also={"RUNPOD_WEBHOOK_GET_JOB": ""})
+
+    assert worker.wait(TOO_LONG_S) == 0
+    assert '{"n": 0}' in worker.text
+
+
+def test_a_bundle_of_another_version_is_refused(platform: Platform, tmp_path: Path) -> None:
+    worker = platform.worker(SPEAK)
+    worker.kill()
+    path = tmp_path / "project" / "bundle" / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sdk": "0.0.1"}))
+    env = bare_environment(tmp_path / "home") | platform.jobs.environment()
+
+    with Process([sys.executable, "handler.py"], path.parent, env) as again:
+        assert again.wait(TOO_LONG_S) == 4
+        assert again.wait_for(lambda: again.reports)
+        assert "0.0.1" in again.reports[0]["reason"]

@@ -1,0 +1,176 @@
+"""`explain`, `trace` and `bench` as a user types them, over starts that really happen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Said, a_project, coldstart
+
+SLOW = """
+@warm_model(name="slow")
+class Slow:
+    @hook.load
+    def load(self):
+        time.sleep(0.1)
+
+    @hook.warmup
+    def warm(self):
+        for n in (1, 2, 3):
+            self.speak("a" * n)
+
+    @endpoint
+    def speak(self, text: str) -> str:
+        time.sleep(0.15)
+        return text
+"""
+
+
+class Place:
+    """A project and a home of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.app = a_project(folder / "project", SLOW)
+
+    def says(self, *arguments: str) -> Said:
+        return coldstart(*arguments, cwd=self.folder, env={"COLDSTART_HOME": str(self.folder / "home")})
+
+    def start(self, name: str) -> str:
+        path = str(self.folder / name)
+        ended = self.says("run", str(self.app), "-i", "text=hi", "--trace", path, "--quiet")
+        assert ended.code == 0, ended.err
+        return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_fresh_start_is_explained_with_the_change_to_make(place: Place) -> None:
+    said = place.says("explain", str(place.app), "-i", "text=hi")
+
+    assert said.code == 0, said.err
+    assert " to ready; " in said.out
+    assert "READY waited for 3 warm-up calls" in said.out
+    assert "speak(text=2)" in said.out
+    assert "move the others to a @hook.background" in " ".join(said.out.split())
+
+
+def test_an_explanation_is_one_object_whose_savings_add_up(place: Place) -> None:
+    told = place.says("explain", str(place.app), "--json").data
+
+    rules = [one["finding"]["rule"] for one in told["advice"]]
+    assert "warmup-too-big" in rules
+    assert told["avoidable_s"] == pytest.approx(sum(one["saves_s"] for one in told["advice"]))
+
+
+def test_a_kept_start_is_explained_otherwise(place: Place) -> None:
+    trace = place.start("a.json")
+
+    told = place.says("explain", trace, "--without", "warmup", "--json").data
+
+    assert told["otherwise"]["ready_s"] < told["ready_s"]
+    assert told["otherwise"]["suppositions"] == ["without warmup:warm"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain", "nothing.json"), "cannot be read"),
+        (("explain",), "no start has been traced"),
+        (("explain", "--net", "fast"), "is not a speed"),
+        (("trace", "diff", "a.json"), "takes 2 traces"),
+        (("trace", "show"), "no start has been traced"),
+        (("trace", "receipt", "--budget", "redy=1s"), "no start has been traced"),
+        (("bench", "project/app.py", "--state", "restore"), "no snapshot to restore"),
+        (("bench", "project/app.py", "--state", "second"), "needs a store"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_mend(
+    place: Place, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = place.says(*arguments)
+
+    assert ended.code == 2
+    assert said in ended.problems[0]["error"]
+    assert ended.problems[0]["fix"]
+
+
+def test_a_start_is_shown_listed_compared_and_exported(place: Place) -> None:
+    before, after = place.start("before.json"), place.start("after.json")
+
+    assert "load:load" in place.says("trace", "show", before).out
+    assert " to ready, " in place.says("trace", "diff", before, after).out
+    assert "**Cold start: " in place.says("trace", "diff", before, after, "--markdown").out
+    for name, begins in (
+        ("p.html", "<!doctype html>"),
+        ("p.svg", "<svg"),
+        ("p.chrome.json", "{"),
+        ("p.otlp.json", "{"),
+    ):
+        assert place.says("trace", "export", before, "-o", name).code == 0
+        assert (place.folder / name).read_text().startswith(begins)
+
+
+def test_runs_are_kept_and_listed_the_newest_first(place: Place) -> None:
+    for _ in range(2):
+        assert place.says("run", str(place.app), "-i", "text=hi", "--quiet").code == 0
+
+    listed = place.says("trace", "list", "--json").data
+
+    assert [one["name"] for one in listed] == ["slow", "slow"]
+    assert listed[0]["at"] > listed[1]["at"]
+
+
+def test_a_receipt_says_whether_the_budget_was_kept_by_its_exit_code(place: Place) -> None:
+    trace = place.start("a.json")
+
+    kept = place.says("trace", "receipt", trace, "--budget", "ready=100s,load:load=90s")
+    over = place.says("trace", "receipt", trace, "--budget", "ready=10ms", "-o", "receipt.json")
+
+    assert kept.code == 0, kept.err
+    assert json.loads(kept.out)["digest"].startswith("sha256:")
+    assert over.code == 9
+    assert "the budget is 10 ms" in over.problems[0]["error"]
+    assert json.loads((place.folder / "receipt.json").read_text())["verdicts"][0]["was"] > 0.01
+
+
+def test_a_bench_measures_each_state_with_and_without_a_step(place: Place) -> None:
+    ended = place.says(
+        "bench",
+        str(place.app),
+        *("-i", "text=hi", "--cold", "1", "--warm", "2", "--state", "empty", "--state", "same"),
+        *("--without", "warmup", "--plot", "b.svg", "--json"),
+    )
+
+    assert ended.code == 0, ended.err
+    lines = {(line["state"], line["variant"]): line for line in ended.data["lines"]}
+    assert set(lines) == {(s, v) for s in ("empty", "same") for v in ("as declared", "without warmup")}
+    whole = lines["same", "as declared"]
+    assert len(whole["ready_s"]["points"]) == 1
+    assert len(whole["warm_s"]["points"]) == 2
+    assert (place.folder / "b.svg").read_text().startswith("<svg")
+
+
+def test_a_bench_of_audio_tells_its_real_time_factor(tmp_path: Path) -> None:
+    app = a_project(
+        tmp_path,
+        """
+        @warm_model(name="tone")
+        class Tone:
+            @endpoint
+            def tone(self) -> Audio:
+                return Audio.silence("2s")
+        """,
+    )
+
+    ended = coldstart(
+        "bench", str(app), "--cold", "1", "--warm", "1", "--json", env={"COLDSTART_HOME": str(tmp_path / "h")}
+    )
+
+    assert ended.code == 0, ended.err
+    assert ended.data["lines"][0]["real_time"]["median"] > 0

@@ -1,0 +1,227 @@
+"""What a bundle for RunPod holds, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from coldstart_sdk.backends.runpod import backend, body
+from coldstart_sdk.backends.runpod.base import choose
+from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
+from coldstart_sdk.backends.runpod.compile import compile_bundle
+from coldstart_sdk.bundle import Artifact
+from coldstart_sdk.errors import BundleError, ColdstartError, PlanError
+from coldstart_sdk.plan import Plan
+from coldstart_sdk.planner import plan
+from coldstart_sdk.spec import ContainerSpec, Origin, Place, RunCommand, VolumeSpec
+from tests.builders import LOAD, a_spec, a_weight
+
+SCHEMAS = json.loads((Path(__file__).parent.parent / "loopback" / "runpod_schemas.json").read_text())
+NOT_IN_BUILDAH = ("<<", "--link", "--parents", "--exclude", "--checksum", "env=", "--network")
+
+
+def planned(**fields: Any) -> Plan:  # noqa: ANN401 - fields of a record, each of its own type
+    return plan(a_spec(LOAD, **fields), "runpod", backend.capabilities, sdk="1.2.3")
+
+
+def files(folder: Path, code: str = "class Voice: ...\n", **fields: Any) -> dict[str, Artifact]:  # noqa: ANN401 - as above
+    (folder / "voice.py").write_text(code)
+    return {file.path: file for file in compile_bundle(planned(**fields), folder).artifacts}
+
+
+def text(artifact: Artifact) -> str:
+    return artifact.data.decode()
+
+
+def valid(kind: str, value: object) -> None:
+    schema = {"$ref": f"#/components/schemas/{kind}", "components": SCHEMAS["components"]}
+    jsonschema.Draft202012Validator(schema).validate(value)
+
+
+@pytest.mark.parametrize("card", sorted({card.gpu for card in CAPABILITIES.cards or ()}))
+def test_every_card_gives_a_body_that_the_specification_accepts(card: str) -> None:
+    asked = body.endpoint(planned(gpu=(card,)), "me/voice:1")
+
+    valid("CreateEndpointRequest", asked)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"overrides": {"runpod": {"mode": "http"}}},
+        {"overrides": {"runpod": {"scaling": {"type": "REQUEST_COUNT", "requestCount": 2}}}},
+        {"gpu": ("L4",), "overrides": {"runpod": {"allowedCudaVersions": ["12.8"]}}},
+        {"secrets": ("HF_TOKEN",), "timeout_s": 900.0},
+    ],
+    ids=["cpu", "http", "by-count", "cuda-versions", "secrets"],
+)
+def test_every_choice_gives_a_body_that_the_specification_accepts(fields: dict[str, Any]) -> None:
+    valid("CreateEndpointRequest", body.endpoint(planned(**fields), "me/voice:1"))
+
+
+def test_idle_time_is_not_sent_where_it_is_refused() -> None:
+    counted = {"runpod": {"scaling": {"type": "REQUEST_COUNT", "requestCount": 2}}}
+
+    assert "idleTimeout" not in body.endpoint(planned(overrides=counted), "i")["workers"]
+    assert "idleTimeout" in body.endpoint(planned(), "i")["workers"]
+
+
+def test_one_card_of_a_pool_excludes_the_others() -> None:
+    gpu = body.endpoint(planned(gpu=("L4",)), "i")["gpu"]
+
+    assert gpu["pools"] == ["AMPERE_24"]
+    assert gpu["excludedTypes"] == ["NVIDIA GeForce RTX 3090", "NVIDIA RTX A5000"]
+
+
+def test_a_whole_pool_excludes_nothing() -> None:
+    assert "excludedTypes" not in body.endpoint(planned(gpu=("A100-80GB",)), "i")["gpu"]
+
+
+def test_flashboot_and_the_time_limit_are_always_said() -> None:
+    asked = body.endpoint(planned(), "i")
+
+    assert asked["flashboot"] == "FLASHBOOT"
+    assert asked["timeout"] == 600_000
+
+
+def test_the_platforms_limit_holds_the_start_and_the_answer() -> None:
+    assert body.endpoint(planned(timeout_s=900.0), "i")["timeout"] == 1_800_000
+    assert body.environment(planned(timeout_s=900.0))["RUNPOD_INIT_TIMEOUT"] == "900"
+
+
+def test_a_secret_is_named_and_its_value_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_averysecretvalue1234567890")
+
+    made = files(tmp_path, secrets=("HF_TOKEN",), weights={"w": a_weight(place=Place.IMAGE)})
+
+    assert json.loads(text(made["endpoint.json"]))["env"]["HF_TOKEN"] == "{{ RUNPOD_SECRET_HF_TOKEN }}"
+    assert not [path for path, file in made.items() if b"averysecret" in file.data]
+    assert "--mount=type=secret,id=HF_TOKEN" in text(made["Dockerfile"])
+
+
+def test_different_counts_of_cards_are_refused() -> None:
+    with pytest.raises(PlanError, match="1 and for 2 cards"):
+        body.endpoint(planned(gpu=("L4", "H100:2")), "i")
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(PlanError, match="'grpc'"):
+        body.is_http(planned(overrides={"runpod": {"mode": "grpc"}}))
+
+
+def test_a_volume_needs_its_data_centre() -> None:
+    made = planned(weights={"w": a_weight()}, place=Place.VOLUME, volume=VolumeSpec(name="v"))
+
+    with pytest.raises(PlanError, match="data centre"):
+        body.volume(made)
+
+
+def test_a_volume_gives_a_body_that_the_specification_accepts() -> None:
+    made = planned(volume=VolumeSpec(name="v", size_bytes=1, region="EU-RO-1"))
+
+    asked = body.volume(made)
+
+    valid("CreateNetworkVolumeRequest", asked)
+    assert asked is not None
+    assert asked["size"] == 10  # the smallest that there is
+
+
+def test_code_stands_after_weights_and_weights_after_packages(tmp_path: Path) -> None:
+    lines = text(
+        files(
+            tmp_path,
+            weights={"w": a_weight(place=Place.IMAGE)},
+            image=ContainerSpec(apt=("ffmpeg",), pip=("numpy==2.0",)),
+        )["Dockerfile"]
+    ).splitlines()
+    steps = ["apt-get", "requirements.lock", "--from=weights", "COPY code/", "CMD"]
+
+    at = [next(number for number, line in enumerate(lines) if step in line) for step in steps]
+
+    assert at == sorted(at)
+
+
+def test_the_dockerfile_has_nothing_that_buildah_lacks(tmp_path: Path) -> None:
+    made = text(files(tmp_path, weights={"w": a_weight(place=Place.IMAGE)}, gpu=("L4",))["Dockerfile"])
+
+    lines = [line for line in made.splitlines() if not line.startswith("#")]
+    assert not [line for line in lines for mark in NOT_IN_BUILDAH if mark in line]
+
+
+def test_weights_lie_outside_the_mount_of_a_volume(tmp_path: Path) -> None:
+    made = text(files(tmp_path, weights={"w": a_weight(place=Place.IMAGE)})["Dockerfile"])
+
+    assert "COLDSTART_HOME=/models" in made
+    assert "/runpod-volume" not in made
+
+
+def test_a_line_of_code_changes_the_tag_and_a_scale_does_not(tmp_path: Path) -> None:
+    def image(code: str) -> str:
+        return str(json.loads(text(files(tmp_path, code)["endpoint.json"]))["image"])
+
+    assert image("a = 1\n") != image("a = 2\n")
+    assert image("a = 1\n") == image("a = 1\n")
+
+
+def test_a_weight_of_this_machine_is_refused_unless_it_goes_along(tmp_path: Path) -> None:
+    local = {"w": a_weight("voices", origin=Origin.LOCAL)}
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "a.bin").write_bytes(b"a")
+
+    with pytest.raises(BundleError, match="on this machine only"):
+        files(tmp_path, weights=local)
+    assert "code/voices/a.bin" in files(
+        tmp_path, weights=local, image=ContainerSpec(files=(("voices", "voices"),))
+    )
+
+
+def test_the_projects_own_lock_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("numpy==2.0\nrunpod==1.12.0\n")
+
+    made = files(tmp_path, image=ContainerSpec(pip=("numpy==2.0",)))
+
+    assert text(made["requirements.lock"]) == "numpy==2.0\nrunpod==1.12.0\ncoldstart-sdk==1.2.3\n"
+
+
+def test_a_lock_that_lacks_a_declared_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("runpod==1.12.0\n")
+
+    with pytest.raises(BundleError, match="numpy"):
+        files(tmp_path, image=ContainerSpec(pip=("numpy==2.0",)))
+
+
+def test_torch_that_does_not_know_the_card_is_refused() -> None:
+    with pytest.raises(BundleError) as refused:
+        choose(planned(gpu=("RTX 5090",), image=ContainerSpec(pip=("torch==2.6.0",))))
+
+    assert "12.8" in refused.value.message
+    assert "torch==2.8" in refused.value.fix
+
+
+def test_a_torch_that_we_do_not_know_is_not_guessed_at() -> None:
+    base = choose(planned(gpu=("L4",), image=ContainerSpec(pip=("torch==9.9.0",))))
+
+    assert any("not in our table" in reason for reason in base.reasons)
+
+
+def test_a_compiler_comes_only_with_a_command_that_needs_it() -> None:
+    compiles = ContainerSpec(python="3.12", run=(RunCommand(command="make", gpu=True),))
+
+    assert "devel" in choose(planned(gpu=("L4",), image=compiles)).image
+    assert "slim" in choose(planned(gpu=("L4",), image=ContainerSpec(python="3.12"))).image
+
+
+def test_a_compiler_for_a_python_that_its_image_lacks_is_refused() -> None:
+    compiles = ContainerSpec(python="3.11", run=(RunCommand(command="make", gpu=True),))
+
+    with pytest.raises(ColdstartError, match=r"Python 3\.11"):
+        choose(planned(gpu=("L4",), image=compiles))
+
+
+def test_a_base_that_is_named_is_taken() -> None:
+    assert choose(planned(image=ContainerSpec(base="me/base:1"))).image == "me/base:1"
