@@ -107,7 +107,7 @@ def _kept(path: Path) -> Spec | None:
 def _keep(kept: _Kept, path: Path) -> None:
     """Best effort: without it the next start reads again."""
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as scratch:
             json.dump(record.to_data(kept), scratch)
         Path(scratch.name).replace(path)

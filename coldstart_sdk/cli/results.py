@@ -6,11 +6,14 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.spec import EndpointSpec
+
+if TYPE_CHECKING:
+    from coldstart_sdk.cli.sounds import GrowingSound
 
 
 class Results:
@@ -23,13 +26,17 @@ class Results:
         self._chunks = 0
         self._written: list[Any] = []
         self._is_open_line = False
+        self._sound: GrowingSound | None = None
 
     def chunk(self, value: object) -> None:
         """One piece of a stream, at once."""
         self._chunks += 1
-        shown = self._kept(value, number=self._chunks)
+        joined = self._joined(value)
+        shown = joined or self._kept(value, number=self._chunks)
         if self._console.json:
             self._console.result_json({"chunk": shown})
+        elif shown == "-" or (joined and self._chunks > 1):
+            pass  # it is on stdout, or its file was named with the first chunk
         elif self._is_path(shown) or self._output is None:
             # Text is joined as it comes; anything else takes a line of its own.
             is_piece = isinstance(shown, str) and not self._is_path(shown)
@@ -51,6 +58,9 @@ class Results:
         return shown
 
     def _end_of_stream(self) -> object:
+        if self._sound is not None:
+            self._sound.close()
+            return self._sound.path
         if self._output is not None and self._written:
             text = all(isinstance(piece, str) for piece in self._written)
             joined = (
@@ -75,6 +85,17 @@ class Results:
             return value
         return self._write(self._path(value, number), base64.b64decode(value["base64"]))
 
+    def _joined(self, value: object) -> str | None:
+        """The file of the one sound that a chunk went into; None where it goes its own way."""
+        if not isinstance(value, Mapping) or value.get("type") != "audio/wav" or "base64" not in value:
+            return None
+        if self._chunks == 1:
+            from coldstart_sdk.cli.sounds import GrowingSound  # noqa: PLC0415 - only for a stream of sound
+
+            self._sound = GrowingSound(self._path(value, None), self._write)
+        is_in = self._sound is not None and self._sound.add(base64.b64decode(value["base64"]))
+        return self._sound.path if self._sound and is_in else None
+
     def _path(self, value: Mapping[str, Any], number: int | None) -> str:
         from coldstart_sdk.media import kinds  # noqa: PLC0415 - only for media
 
@@ -84,12 +105,13 @@ class Results:
             return path
         return f"{path.removesuffix(Path(path).suffix)}-{number}{Path(path).suffix}"
 
-    def _write(self, path: str, content: bytes) -> str:
+    def _write(self, path: str, content: bytes, mode: str = "wb") -> str:
         if path == "-":
             self._console.result_bytes(content)
             return path
         try:
-            Path(path).write_bytes(content)
+            with Path(path).open(mode) as file:
+                file.write(content)
         except OSError as refused:
             raise UsageError(
                 f"the result cannot be written: {refused.strerror}",

@@ -289,7 +289,10 @@ def _error(
 
 def _refused(error: Mapping[str, Any], call: Call, *, is_ready: bool) -> ColdstartError:
     """What a caller would have been told, and what the one at this terminal can do about it."""
-    said, at = str(error.get("message", "the call was refused")), call.endpoint.method
+    said, at = (
+        str(error.get("message", "the call was refused")),
+        str(error.get("where", call.endpoint.method)),
+    )
     match error.get("type"):
         case "bad_arguments":
             bad = error.get("fields") or [{"field": "arguments", "message": said}]
@@ -298,7 +301,8 @@ def _refused(error: Mapping[str, Any], call: Call, *, is_ready: bool) -> Coldsta
                     Problem(
                         message=f"{field['field']}: {field['message']}",
                         where=at,
-                        fix=f"Give another value: -i {str(field['field']).partition('.')[0]}=….",
+                        fix=field.get("fix")
+                        or f"Give another value: -i {field['field'].partition('.')[0]}=….",
                     )
                     for field in bad
                 )
@@ -308,9 +312,8 @@ def _refused(error: Mapping[str, Any], call: Call, *, is_ready: bool) -> Coldsta
         case "not_ready":
             return LifecycleError(said, where=at, fix="Look at the log above for what kept it from READY.")
         case _:
-            return LifecycleError(
-                said, where=at, fix="Mend the line that the traceback in the log above ends with."
-            )
+            fix = error.get("fix", "Mend the line that the traceback in the log above ends with.")
+            return LifecycleError(said, where=at, fix=fix)
 
 
 def _out_of_time(said: str, call: Call, *, is_ready: bool) -> LifecycleError:

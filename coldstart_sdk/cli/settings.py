@@ -90,7 +90,7 @@ def home(flag: str | None, env: Mapping[str, str], project: Settings) -> Path:
     said = flag or of_environment(env).home or project.home
     path = Path(said).expanduser() if said else _cache_folder(env) / "coldstart"
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as refused:
         raise _unwritable(path, refused.strerror or str(refused)) from refused
     if not os.access(path, os.W_OK | os.X_OK):

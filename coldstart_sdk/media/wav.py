@@ -26,6 +26,8 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _MAX_CHANNELS = 32
 _MAX_RATE = 1_000_000
 _LOUDEST = 32767
+_HEADER = 44
+"""Bytes before the samples of a wav that we write."""
 _AS_PCM = "Write it as PCM or float, for example with `ffmpeg -i in.wav -c:a pcm_s16le out.wav`."
 
 
@@ -38,6 +40,11 @@ class Wav:
     rate: int
     bits: int
     frames: memoryview
+
+    @property
+    def form(self) -> tuple[bool, int, int, int]:
+        """Equal for sounds whose samples may stand one after the other."""
+        return self.is_float, self.channels, self.rate, self.bits
 
     @property
     def count(self) -> int:
@@ -90,15 +97,17 @@ def read(content: bytes, kind: str) -> Wav:
     return Wav(is_float=form == _FLOAT, channels=channels, rate=rate, bits=bits, frames=frames[:whole])
 
 
-def endless_header(sound: Wav) -> bytes:
-    """What stands before samples of this form whose end nobody knows yet: its lengths say "up to the end"."""
+def header(sound: Wav, frame_bytes: int | None = None) -> bytes:
+    """What stands before samples of this form; of unknown length, it says "up to the end"."""
     width = sound.channels * sound.bits // 8
     form = _FLOAT if sound.is_float else _PCM
     described = struct.pack(
         "<HHIIHH", form, sound.channels, sound.rate, sound.rate * width, width, sound.bits
     )
-    unknown = b"\xff\xff\xff\xff"
-    return b"RIFF" + unknown + b"WAVEfmt \x10\0\0\0" + described + b"data" + unknown
+    endless = 0xFFFFFFFF
+    body = endless if frame_bytes is None else min(frame_bytes, endless - _HEADER)
+    whole = endless if frame_bytes is None else body + _HEADER - 8
+    return b"RIFF" + _u32(whole) + b"WAVEfmt " + _u32(16) + described + b"data" + _u32(body)
 
 
 def samples(wav: Wav) -> tuple[NDArray[np.float32], int]:
@@ -122,6 +131,10 @@ def samples(wav: Wav) -> tuple[NDArray[np.float32], int]:
         whole = np.frombuffer(wav.frames, dtype=f"<i{wav.bits // 8}")
         flat = (whole / 2 ** (wav.bits - 1)).astype(np.float32)
     return (flat.reshape(-1, wav.channels) if wav.channels > 1 else flat), wav.rate
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 def _is_rate(rate: object) -> bool:

@@ -102,11 +102,10 @@ class Raw:
             sound = wav.read(content, self._kind)
         except UnreadableError as exc:
             raise UnlikeError(exc.message) from exc
-        form = (sound.is_float, sound.channels, sound.rate, sound.bits)
         if self._form is None:
-            self._form = form
-            return wav.endless_header(sound) + sound.frames
-        if form != self._form:
+            self._form = sound.form
+            return wav.header(sound) + sound.frames
+        if sound.form != self._form:
             raise UnlikeError("a chunk's rate, channels or bits are not those of the first")
         return bytes(sound.frames)
 

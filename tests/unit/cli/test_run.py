@@ -74,6 +74,50 @@ def test_media_go_in_and_out_unchanged(app: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
+SAYING = """
+@warm_model
+class Saying:
+    @endpoint
+    def say(self, rates: list) -> Iterator[Audio]:
+        for rate in rates:
+            yield Audio.from_samples([0.1] * rate, rate)
+"""
+
+
+@pytest.fixture
+def saying(tmp_path: Path) -> Path:
+    head = "from collections.abc import Iterator\nfrom coldstart_sdk import Audio, endpoint, warm_model\n"
+    return a_project(tmp_path / "saying", SAYING, head=head)
+
+
+def test_a_stream_of_sound_is_one_sound_that_says_its_length(saying: Path, tmp_path: Path) -> None:
+    said = coldstart("run", str(saying), "-i", "rates=[8000,8000]", "-o", "all.wav", "-q", cwd=tmp_path)
+
+    assert said.out == "all.wav\n"
+    with wave.open(str(tmp_path / "all.wav")) as sound:
+        assert (sound.getframerate(), sound.getnframes()) == (8000, 16000)
+
+
+def test_a_chunk_that_cannot_follow_is_a_file_of_its_own(saying: Path, tmp_path: Path) -> None:
+    said = coldstart("run", str(saying), "-i", "rates=[8000,16000]", "-q", cwd=tmp_path)
+
+    assert said.out == "./say.wav\n./say-2.wav\n"
+    with wave.open(str(tmp_path / "say-2.wav")) as sound:
+        assert sound.getframerate() == 16000
+
+
+def test_a_stream_of_sound_goes_to_stdout_as_nothing_but_sound(saying: Path, tmp_path: Path) -> None:
+    coldstart("run", str(saying), "-i", "rates=[8000,8000]", "-o", "all.wav", "-q", cwd=tmp_path)
+    piped = subprocess.run(
+        [str(PROGRAM), "run", str(saying), "-i", "rates=[8000,8000]", "-o", "-", "-q"],
+        check=True,
+        capture_output=True,
+        env=environment(),
+    )
+
+    assert piped.stdout[44:] == (tmp_path / "all.wav").read_bytes()[44:]
+
+
 def test_what_the_declaration_and_its_hooks_print_is_no_result(tmp_path: Path) -> None:
     app = a_project(
         tmp_path,
