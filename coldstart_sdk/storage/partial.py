@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from coldstart_sdk import manifest
 from coldstart_sdk.storage import chunks
-from coldstart_sdk.storage.cancel import stop_if
+from coldstart_sdk.storage.cancel import Cancelled, stop_if
 
 CHUNK_BYTES = manifest.CHUNK_BYTES
 STALE_S = 24 * 3600.0
@@ -29,18 +29,22 @@ _PLACED_BYTES = 64 << 20
 
 
 class Part:
-    """One file of one process, open for writing at any place."""
+    """One file of one process, open for writing at any place.
+
+    Once it is let go of, whoever still works on it is cancelled.
+    """
 
     def __init__(self, partial: Path, key: str, size_bytes: int | None) -> None:
         self.path = partial / f"{key}.{os.urandom(6).hex()}.part"
         self.size_bytes = size_bytes
         self.whole: dict[int, str] = {}
         """The digest of each chunk that is written."""
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        self._journal: int | None = None
+        self._file = _Opened(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
+        self._journal: _Opened | None = None
         self._lock = threading.Lock()
         if size_bytes is not None:
-            _allocate(self._descriptor, size_bytes)
+            with self._file.used() as descriptor:
+                _allocate(descriptor, size_bytes)
 
     @property
     def chunks(self) -> int:
@@ -57,37 +61,39 @@ class Part:
 
     def write(self, offset: int, data: memoryview) -> None:
         written = 0
-        while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:], offset + written)
+        with self._file.used() as descriptor:
+            while written < len(data):
+                written += os.pwrite(descriptor, data[written:], offset + written)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        return os.preadv(self._descriptor, [buffer], offset)
+        with self._file.used() as descriptor:
+            return os.preadv(descriptor, [buffer], offset)
 
     def mark(self, index: int, digest: str) -> None:
         """Vouch for a chunk that is written."""
-        with self._lock:
+        with self._lock, self._file.used():
             self.whole[index] = digest
             if self._journal is None:
                 self._journal = self._start_journal()
-            os.write(self._journal, f"{index} {digest}\n".encode("ascii"))
+            with self._journal.used() as journal:
+                os.write(journal, f"{index} {digest}\n".encode("ascii"))
 
     def flush(self) -> None:
-        os.fsync(self._descriptor)
+        with self._file.used() as descriptor:
+            os.fsync(descriptor)
 
     def close(self) -> None:
         """Let go of it; what is journaled waits for the next process."""
-        for descriptor in (self._descriptor, self._journal):
-            if descriptor is not None:
-                with suppress(OSError):
-                    os.close(descriptor)
-        self._journal = None
-        self._descriptor = -1
+        self._file.close()
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
         if not _journal_of(self.path).exists():
             self.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        _journal_of(self.path).unlink(missing_ok=True)
         self.close()
+        _journal_of(self.path).unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def adopt(self, expected: Sequence[str], cancelled: threading.Event) -> int:
@@ -122,11 +128,49 @@ class Part:
                     gained += len(chunk)
         return gained
 
-    def _start_journal(self) -> int:
+    def _start_journal(self) -> _Opened:
         descriptor = os.open(_journal_of(self.path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         head = json.dumps(_head(self.size_bytes))
         os.write(descriptor, f"{head}\n".encode("ascii"))
-        return descriptor
+        return _Opened(descriptor)
+
+
+class _Opened:
+    """A descriptor that threads share, closed by the last of them.
+
+    Closed under a thread, its number could at once be that of another file, which would then be written into.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._users = 1
+        """Whoever holds it open, and each that uses it."""
+        self._is_open = True
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def used(self) -> Iterator[int]:
+        with self._lock:
+            if not self._is_open:
+                raise Cancelled
+            self._users += 1
+        try:
+            yield self._descriptor
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        with self._lock:
+            was_open, self._is_open = self._is_open, False
+        if was_open:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            is_last = not self._users
+        if is_last:
+            os.close(self._descriptor)
 
 
 class Turn:

@@ -70,6 +70,8 @@ class _File:
     refetches: int = 0
     left: int = 0
     """Chunks still to come."""
+    is_refused: bool = False
+    """What came of it is worth nothing to whoever comes next."""
     expected: tuple[str, ...] = ()
     """The digest that each chunk must have; none where they are not known."""
     follower: Follower | None = None
@@ -175,7 +177,9 @@ class _Transfer:
 
     def _let_go(self) -> None:
         for file in self._files:
-            if file.part is not None:
+            if file.part is not None and file.is_refused:
+                file.part.discard()
+            elif file.part is not None:
                 file.part.close()
             if file.turn is not None:
                 file.turn.give()
@@ -282,7 +286,8 @@ class _Transfer:
                 stream.channel.drop()
                 wrong += 1
                 if wrong > _REFETCHES:
-                    part.discard()
+                    # Other streams write into it: it is cleared away when they have ended.
+                    file.is_refused = True
                     raise _refused(file, failed.expected, failed.came) from failed
                 self._count(part.span(at.index)[0] - at.position)
                 at.begin(part.span(at.index)[0])

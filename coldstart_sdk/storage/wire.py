@@ -11,6 +11,7 @@ import io
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,6 +31,8 @@ class Wire:
         self._stalled = False
         self._readers = 0
         self._is_closing = False
+        self._ending = threading.Lock()
+        """Who shuts it down from another thread must not find another file under its number."""
 
     def bound(self, stall_s: float) -> None:
         """From now on nothing waits longer than this for a byte."""
@@ -72,17 +75,22 @@ class Wire:
         return io.BufferedReader(_Reader(self))
 
     def shutdown(self, how: int) -> None:
-        self._socket.shutdown(how)
+        with self._ending:
+            self._socket.shutdown(how)
 
     def close(self) -> None:
         """Once nobody reads from it any more: an answer may outlive its connection's last request."""
         self._is_closing = True
         if not self._readers:
-            self._socket.close()
+            self._end()
 
     def let_go(self) -> None:
         self._readers -= 1
         if self._is_closing and not self._readers:
+            self._end()
+
+    def _end(self) -> None:
+        with self._ending:
             self._socket.close()
 
     def _receive(self, buffer: memoryview, flags: int) -> int:

@@ -107,6 +107,26 @@ def test_a_chunk_that_stays_wrong_is_refused(home: Home, origin: Origin, known: 
     )
 
 
+def test_a_refusal_is_never_hidden_by_the_streams_that_it_ends(tmp_path: Path) -> None:
+    many = content(5 * CHUNK_BYTES, seed=4)
+    (tmp_path / "model.bin").write_bytes(many)
+    known = chunks.of_file(tmp_path / "model.bin", QUIET)
+    with Origin(tmp_path, process=True) as origin:
+        origin.fail(Flip(at_byte=CHUNK_BYTES + 1, times=None))
+        remote = replace(_remote(origin, known), size_bytes=len(many), digest=f"sha256:{sha256(many)}")
+        said = set()
+        for attempt in range(20):
+            home = Home.open(tmp_path / str(attempt))
+            with pytest.raises(StorageError) as refused:
+                _fetch(home, remote)
+            said.add(refused.value.message)
+
+            assert list(home.partial.iterdir()) == []
+
+    assert len(said) == 1
+    assert "is not what was announced" in said.pop()
+
+
 def test_chunks_without_a_digest_of_the_file_prove_nothing(
     home: Home, origin: Origin, known: tuple[str, ...]
 ) -> None:
