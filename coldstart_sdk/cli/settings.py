@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from coldstart_sdk.declare import addresses
 from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.spec import Snapshot
 
@@ -59,14 +60,16 @@ def of_project(folder: Path) -> Settings:
 
 def store(flag: str | None, env: Mapping[str, str], declared: str | None, project: Settings) -> str | None:
     """The user's own copy, from the highest place that names one."""
-    for said, where in ((flag, "--store"), (of_environment(env).store, "COLDSTART_STORE")):
-        if said and "://" not in said and not said.startswith(("/", ".", "~")):
-            raise UsageError(
-                f"{where} is neither an address nor a path",
-                where=where,
-                fix="Write s3://BUCKET/FOLDER; a folder of this machine begins with / or ./",
-            )
-    named = flag or of_environment(env).store or declared or project.store
+    of_env = of_environment(env).store
+    places = (
+        (flag, "--store"),
+        (of_env, "COLDSTART_STORE"),
+        (declared, "store="),
+        (project.store, "store in [tool.coldstart]"),
+    )
+    named, where = next(((said, where) for said, where in places if said), (None, ""))
+    if named and (wrong := addresses.store_fault(named, where)):
+        raise UsageError(wrong.message, where=where, fix=wrong.fix)
     if named or env.get("ENABLE_S3_MODEL_CACHE", "").lower() in {"false", "0", "no"}:
         return named
     bucket = env.get("S3_BUCKET", "").strip()

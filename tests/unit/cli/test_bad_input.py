@@ -286,6 +286,20 @@ ROWS = (
         contains=("'cup'", "none, cpu, gpu, auto"),
     ),
     Row(
+        id="a-store-with-no-bucket",
+        kind="cli",
+        build=command("plan", "app.py", COLDSTART_STORE="s3://"),
+        code=2,
+        contains=("COLDSTART_STORE names no bucket", "s3://bucket/prefix"),
+    ),
+    Row(
+        id="a-store-that-is-a-word",
+        kind="settings",
+        build=settings('[tool.coldstart]\nstore = "models"\n'),
+        code=2,
+        contains=("'models' is neither", "begins with / or ./"),
+    ),
+    Row(
         id="B-21-unknown",
         kind="settings",
         build=settings('[project]\nname = "x"\n[tool.coldstart]\nsotre = "s3://a/b"\n'),

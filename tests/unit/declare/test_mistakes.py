@@ -125,6 +125,12 @@ OPTIONS = (
     Row("an http store", "store='https://x/y',  # <-", "store: 'https://x/y' is a web", "AWS_ENDPOINT_URL"),
     Row("a store with one slash", "store='s3:/b/p',  # <-", "not an s3 address", '"s3://b/p"'),
     Row("a store of Hadoop's", "store='s3a://bbb/p',  # <-", "not an s3 address", '"s3://bbb/p"'),
+    Row(
+        "a store that is a bare word",
+        "store='models',  # <-",
+        "neither an address nor a path",
+        "begins with / or ./",
+    ),
     Row("a store of R2", "store='r2://bbb/p',  # <-", "spoken as s3://", "AWS_ENDPOINT_URL"),
     Row("a bucket in capitals", "store='s3://MyBucket/p',  # <-", "'MyBucket' is not", '"s3://mybucket/p"'),
     Row("a bucket with dots", "store='s3://my.bucket/p',  # <-", "'my.bucket' is not", "my-bucket"),

@@ -404,7 +404,7 @@ def test_what_is_sound_is_not_called_a_mistake(project: Project, body: str) -> N
     "options",
     [
         "store='/srv/models',",
-        "store='models',",
+        "store='./models',",
         "store='gs://bucket/models',",
         "gpu='nvidia l4',",
         "image=Container.base('nvcr.io/nvidia/pytorch:24.05-py3'),",
