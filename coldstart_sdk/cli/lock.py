@@ -117,7 +117,7 @@ def _write(lock: Lock, project: Path, before: Lock | None, console: Console) -> 
         return
     console.result("".join(f"{line}\n" for line in _told(found)))
     total = sum(locked.manifest.bytes for locked in lock.weights.values())
-    said = f"{len(lock.weights)} weights, {figures.size(total)}" + ("" if is_new else ", as before")
+    said = f"{', '.join(sorted(lock.weights))}; {figures.size(total)}" + ("" if is_new else ", as before")
     console.did(
         "wrote" if is_new else "kept", f"{LOCK_NAME}: {said}", f"{time.monotonic() - started_s:.2f} s"
     )

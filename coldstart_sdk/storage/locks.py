@@ -79,7 +79,7 @@ def read(text: bytes, *, where: str) -> Lock:
         raise StorageError(
             f"the lock cannot be read: {_said(wrong)}",
             where=where,
-            fix="Take it from version control, or write it anew: coldstart lock FILE",
+            fix="Take it from version control, or remove it and write it anew: coldstart lock FILE",
         ) from wrong
     return Lock(version=LOCK_VERSION, weights=weights)
 
@@ -129,6 +129,8 @@ def _locked(table: Mapping[str, Any]) -> Locked:
     }
     manifest = record.from_data(Manifest, data)
     manifests.check(manifest)
+    if table["digest"] != manifests.digest_of(manifest):
+        raise ValueError(f"what it says of {manifest.source} was changed by hand")
     return Locked(declared=record.from_data(str, table["declared"]), manifest=manifest)
 
 
@@ -141,6 +143,7 @@ def _table(name: str, locked: Locked) -> str:
         f"source = {_quoted(manifest.source)}",
         f"revision = {_quoted(manifest.revision)}",
         f"declared = {_quoted(locked.declared)}",
+        f"digest = {_quoted(manifests.digest_of(manifest))}",
     ]
     for entry in manifest.files:
         lines += ["", f"[[{key}.files]]", *_file(entry)]

@@ -225,3 +225,13 @@ def test_a_compiler_for_a_python_that_its_image_lacks_is_refused() -> None:
 
 def test_a_base_that_is_named_is_taken() -> None:
     assert choose(planned(image=ContainerSpec(base="me/base:1"))).image == "me/base:1"
+
+
+def test_the_lock_goes_along_with_the_weights_that_it_pins(tmp_path: Path) -> None:
+    (tmp_path / "coldstart.lock").write_text("version = 1\n")
+
+    made = files(tmp_path, weights={"w": a_weight(place=Place.IMAGE)})
+
+    assert "COPY weights.json fetch_weights.py coldstart.lock /build/" in text(made["Dockerfile"])
+    assert "!coldstart.lock" in text(made[".dockerignore"])
+    assert made["coldstart.lock"].data == made["code/coldstart.lock"].data

@@ -1,7 +1,7 @@
 """Fetch weights while an image is built: its stage runs this and nothing else.
 
-What is baked is pinned: a worker that starts with it asks no origin. Tokens are files below /run/secrets that
-one command of the build sees.
+What is baked is pinned, by the lock or to what was found: a worker that starts with it asks no origin. Tokens
+are files below /run/secrets that one command of the build sees.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from coldstart_sdk import record
 from coldstart_sdk.backends.runpod import pins
 from coldstart_sdk.errors import ColdstartError
 from coldstart_sdk.events import Event, Noted, StepEnded, TierTried
+from coldstart_sdk.manifest import Manifest
 from coldstart_sdk.spec import Origin, WeightSpec
-from coldstart_sdk.storage import manifests
+from coldstart_sdk.storage import locks, manifests
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.sync import ref_of, sync
 
@@ -41,14 +42,20 @@ def bake(declared: Path, home: Path, *, secrets: Path = SECRETS) -> None:
     """Bring every weight of the file into `home`, and note what each one was pinned to."""
     _take_tokens(secrets)
     weights = record.from_data(dict[str, WeightSpec], json.loads(declared.read_text()))
-    pinned = {name: _fetched(name, weight, home) for name, weight in weights.items()}
+    lock = locks.of_project(declared.parent)
+    pinned = {
+        name: _fetched(name, weight, home, locks.manifest_of(lock, name, weight))
+        for name, weight in weights.items()
+    }
     _link_by_name(home)
     pins.write(home, pinned)
 
 
-def _fetched(name: str, weight: WeightSpec, home: Path) -> WeightSpec:
+def _fetched(name: str, weight: WeightSpec, home: Path, locked: Manifest | None) -> WeightSpec:
     """The weight, here, and as a declaration that can only mean these bytes, where its origin has such."""
-    _sync(name, weight, home)
+    _sync(name, weight, home, locked)
+    if locked is not None:  # the lock goes with the code, and says more than a revision
+        return weight
     manifest = manifests.read_ref(Home.open(home), ref_of(weight, home))
     if manifest is None:
         return weight
@@ -63,8 +70,17 @@ def _fetched(name: str, weight: WeightSpec, home: Path) -> WeightSpec:
     return pinned
 
 
-def _sync(name: str, weight: WeightSpec, home: Path) -> None:
-    sync(name, weight, home=home, project=home, step=f"fetch:{name}", emit=_say, cancelled=threading.Event())
+def _sync(name: str, weight: WeightSpec, home: Path, locked: Manifest | None = None) -> None:
+    sync(
+        name,
+        weight,
+        home=home,
+        project=home,
+        step=f"fetch:{name}",
+        emit=_say,
+        cancelled=threading.Event(),
+        locked=locked,
+    )
 
 
 def _link_by_name(home: Path) -> None:

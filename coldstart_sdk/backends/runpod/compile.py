@@ -14,6 +14,7 @@ from coldstart_sdk import record
 from coldstart_sdk.backends.runpod import base, body, dockerfile, hub, workflow
 from coldstart_sdk.bundle import Artifact, Bundle, code
 from coldstart_sdk.errors import BundleError
+from coldstart_sdk.manifest import LOCK_NAME
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import EndpointSpec, Origin, ScaleSpec
 
@@ -59,9 +60,10 @@ def of_worker(plan: Plan) -> Plan:
 
 def _image(plan: Plan, project: Path) -> tuple[Artifact, ...]:
     user = tuple(replace(file, path=f"code/{file.path}") for file in code(project, plan.spec))
-    baked = _weights(plan) if dockerfile.baked(plan) else ()
+    baked = _weights(plan, user) if dockerfile.baked(plan) else ()
+    fetching = tuple(file.path for file in baked)
     return (
-        Artifact(path="Dockerfile", content=dockerfile.spell(plan, base.choose(plan))),
+        Artifact(path="Dockerfile", content=dockerfile.spell(plan, base.choose(plan), fetching)),
         Artifact(path=".dockerignore", content=_ignored(user, baked)),
         Artifact(path=LOCK, content=_requirements(plan, project)),
         Artifact(path="handler.py", content=_handler(plan)),
@@ -88,7 +90,9 @@ def _asked(plan: Plan, image: str) -> tuple[Artifact, ...]:
     )
 
 
-def _weights(plan: Plan) -> tuple[Artifact, ...]:
+def _weights(plan: Plan, user: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    """What the stage that fetches them is given: no line of code, so that none of those runs it again."""
+    locks = tuple(replace(file, path=LOCK_NAME) for file in user if file.path == f"code/{LOCK_NAME}")
     declared = {name: record.to_data(plan.spec.weights[name]) for name in dockerfile.baked(plan)}
     return (
         Artifact(path="weights.json", content=_json(declared)),
@@ -106,6 +110,7 @@ if __name__ == "__main__":
     bake.main(Path(__file__).with_name("weights.json"), Path(sys.argv[1]))
 ''',
         ),
+        *locks,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import posixpath
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coldstart_sdk import gpu, machine
 from coldstart_sdk.backends.runpod.base import Base, declared_cards
@@ -35,8 +35,9 @@ _TOKENS = {
 _MIRRORS = {Origin.HF: "HF_ENDPOINT", Origin.S3: "AWS_ENDPOINT_URL"}
 
 
-def spell(plan: Plan, base: Base) -> str:
-    return "\n".join(_lines(plan, base)) + "\n"
+def spell(plan: Plan, base: Base, fetching: Sequence[str] = ()) -> str:
+    """`fetching` are the files of the bundle that the weights stage needs."""
+    return "\n".join(_lines(plan, base, fetching)) + "\n"
 
 
 def build_secrets(plan: Plan) -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def baked(plan: Plan) -> tuple[str, ...]:
     return tuple(name for name, place in plan.places.items() if place is Place.IMAGE)
 
 
-def _lines(plan: Plan, base: Base) -> Iterator[str]:
+def _lines(plan: Plan, base: Base, fetching: Sequence[str]) -> Iterator[str]:
     spec = plan.spec
     yield "# syntax=docker/dockerfile:1.7"
     yield f"# {spec.qualname} as a worker for RunPod. Made by coldstart {plan.sdk}; edits are lost."
@@ -82,7 +83,7 @@ def _lines(plan: Plan, base: Base) -> Iterator[str]:
     yield from (f"RUN {command.command}" for command in spec.image.run)
     yield ""
     if baked(plan):
-        yield from _weights(plan)
+        yield from _weights(plan, fetching)
     yield "FROM runtime"
     if baked(plan):
         yield f"COPY --from=weights {MODELS} {MODELS}"
@@ -111,13 +112,13 @@ def _system(plan: Plan) -> Iterator[str]:
         )
 
 
-def _weights(plan: Plan) -> Iterator[str]:
+def _weights(plan: Plan, files: Sequence[str]) -> Iterator[str]:
     """A stage that sees nothing of packages and code, so that it runs again only for other weights."""
     secrets = "".join(f" --mount=type=secret,id={name}" for name in build_secrets(plan))
     yield "FROM ${BASE} AS weights"
     yield "RUN python3 -m venv /opt/fetch"
     yield f"RUN {_PIP} /opt/fetch/bin/pip install '{sdk(plan, baked(plan))}'"
-    yield "COPY weights.json fetch_weights.py /build/"
+    yield f"COPY {' '.join(files)} /build/"
     # A mirror is named on the command line: --build-arg HF_ENDPOINT=…
     yield from (f"ARG {name}" for name in _mirrors(plan))
     yield f"RUN{secrets} /opt/fetch/bin/python /build/fetch_weights.py {MODELS}"
