@@ -64,8 +64,21 @@ class Platform(Protocol):
 
 
 @runtime_checkable
+class Preview(Protocol):
+    """`deploy --dry-run`, and the question before a deploy."""
+
+    def changes(self, plan: Plan, bundle: Path) -> tuple[str, ...]:
+        """What a deploy would change, a line each; nothing where this very bundle is live."""
+
+
+@runtime_checkable
 class Rehearsal(Protocol):
-    """`rehearse`: run the compiled bundle on loopback under the platform's own worker code."""
+    """`rehearse`: run the compiled bundle on loopback under the platform's own worker code.
+
+    The answer's `trace` names the file of the start that a caller met; without one there was no answer, and
+    `error` says why. `result` is the first answer, `results` are all of several. `check --budget`, `bench` and
+    the pytest plug-in give the options endpoint, input (JSON), requests, skip and state.
+    """
 
     def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
@@ -175,6 +188,11 @@ def platform(plugin: Backend, verb: str = "deploy") -> Platform:
     if isinstance(plugin, Platform):
         return plugin
     raise _cannot(plugin, verb)
+
+
+def preview(plugin: Backend) -> Preview | None:
+    """The backend as one that tells beforehand what a deploy would change; None where it cannot."""
+    return plugin if isinstance(plugin, Preview) else None
 
 
 def rehearsal(plugin: Backend) -> Rehearsal:

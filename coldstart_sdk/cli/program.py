@@ -48,6 +48,13 @@ VERBS: Mapping[str, Entry] = {
         section="Go elsewhere", short="Run the bundle here, under the platform's own worker code."
     ),
     "deploy": Entry(section="Go elsewhere", short="Hand the bundle to the platform."),
+    "status": Entry(section="Look after it", short="Show what is live, and how its workers are."),
+    "logs": Entry(section="Look after it", short="Print what the workers say."),
+    "invoke": Entry(section="Look after it", short="Call an endpoint where it is deployed."),
+    "history": Entry(section="Look after it", short="List the releases."),
+    "rollback": Entry(section="Look after it", short="Make an earlier release live again."),
+    "scale": Entry(section="Look after it", short="Change how many workers there may be."),
+    "delete": Entry(section="Look after it", short="Take it down."),
     "backends": Entry(section="Settings", short="List the platforms that can be planned for."),
     "completion": Entry(section="Settings", short="Print the completion script of your shell."),
 }

@@ -36,6 +36,9 @@ class RunPod:
         told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
         return told
 
+    def changes(self, plan: Plan, bundle: Path) -> tuple[str, ...]:
+        return _account().changes(plan, bundle)
+
     def deploy(self, plan: Plan, bundle: Path) -> Mapping[str, Any]:
         return _account().deploy(plan, bundle)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,15 @@ _ENDPOINTS = "/v2/serverless"
 _VOLUMES = "/v2/network-volumes"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What is wanted, what is live, and where they differ."""
+
+    wanted: Mapping[str, Any]
+    live: Mapping[str, Any] | None
+    changed: tuple[Change, ...]
+
+
 class Platform:
     """One account."""
 
@@ -41,32 +51,28 @@ class Platform:
 
     # ---- deploy
 
-    def deploy(
-        self,
-        plan: Plan,
-        bundle: Path,
-        *,
-        dry_run: bool = False,
-        confirm: Callable[[tuple[Change, ...]], bool] | None = None,
-        smoke_s: float = SMOKE_S,
-    ) -> Mapping[str, Any]:
+    def changes(self, plan: Plan, bundle: Path) -> tuple[str, ...]:
+        """What a deploy would change, field by field."""
+        return tuple(map(str, self._compared(plan, bundle, make=False).changed))
+
+    def deploy(self, plan: Plan, bundle: Path, *, smoke_s: float = SMOKE_S) -> Mapping[str, Any]:
         """Make what is live equal to the bundle; a second time there is nothing to do."""
+        found = self._compared(plan, bundle, make=True)
+        if not found.changed and found.live is not None:
+            return _told(found.live, found.changed, "nothing to change")
+        if found.live is None or found.live.get("image") != found.wanted["image"]:
+            self._builder(bundle, found.wanted["image"], dockerfile.build_secrets(plan))
+        return self._rolled_out(found.wanted, found.live, found.changed, bundle, smoke_s)
+
+    def _compared(self, plan: Plan, bundle: Path, *, make: bool) -> _Compared:
+        """The bundle's body against what is live; a volume that is not there is made where `make` says so."""
         wanted = json.loads((bundle / "endpoint.json").read_text(encoding="utf-8"))
         _refuse_without_registry(wanted["image"])
         live = self._find(plan.spec.name)
         if live is not None:
             _refuse_another_kind(wanted, live)
-        wanted |= self._volumes(bundle, make=not dry_run)
-        changed = diff.changes(wanted, live or {})
-        if not changed and live is not None:
-            return _told(live, changed, "nothing to change")
-        if dry_run:
-            return _told(live, changed, "would change")
-        if confirm is not None and not confirm(changed):
-            return _told(live, changed, "left as it is")
-        if live is None or live.get("image") != wanted["image"]:
-            self._builder(bundle, wanted["image"], dockerfile.build_secrets(plan))
-        return self._rolled_out(wanted, live, changed, bundle, smoke_s)
+        wanted |= self._volumes(bundle, make=make)
+        return _Compared(wanted=wanted, live=live, changed=diff.changes(wanted, live or {}))
 
     def _rolled_out(
         self,
