@@ -14,6 +14,8 @@ TORCH ?= 2.13.0
 JOBS ?= auto
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
 DEBIAN_PACKAGES ?= chromium gcc openssl strace
+# Versions that are promised beside the installed one: tests/modal_clients.py.
+OLDER := modal==1.5.5 modal==1.4.3
 
 BIN := $(VENV)/bin
 # One stamp for each set of extras, interpreter and torch: another choice sets up anew, the same one is quick.
@@ -96,6 +98,7 @@ $(READY_DEMO): $(SETUP_NEEDS)
 
 $(READY_TEST): $(SETUP_NEEDS)
 	@$(SETUP) venv "$(PYTHON)" "$(VENV)" "$(TORCH)" dev,demo,hf,s3,modal,runpod
+	@$(SETUP) beside "$(VENV)" $(OLDER)
 	@touch $@
 
 $(READY_BENCH): $(SETUP_NEEDS)

@@ -1,7 +1,7 @@
 """The real `modal` package in each version that we promise: the installed one, and two minors before it.
 
-The older ones lie in `DIR/modal-VERSION`, where DIR is the environment's own folder; each was put there by
-`pip install --no-deps --target DIR/modal-VERSION modal==VERSION`: their dependencies are the same.
+The older ones lie in `DIR/modal-VERSION`, where DIR is the environment's own folder. `make test` puts them
+there, without dependencies, which are the same; the Makefile names the versions once more.
 """
 
 from __future__ import annotations

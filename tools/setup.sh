@@ -2,6 +2,8 @@
 # Set up what a make goal needs. The only place that installs anything.
 #
 #   setup.sh venv PYTHON DIRECTORY TORCH EXTRAS   an environment of the project's own; TORCH may be empty
+#   setup.sh beside DIRECTORY PACKAGE==VERSION .. further versions, in DIRECTORY/PACKAGE-VERSION; what they need
+#                                                 is in the environment already
 #   setup.sh debian [PACKAGE ...]                 Debian packages, where this user may install them
 set -eu
 
@@ -57,6 +59,21 @@ set_up_venv() { # python, directory, torch, extras
     fail "pip could not install coldstart-sdk[$extras]" "Its reason stands above; run the same command again to resume."
 }
 
+install_beside() { # directory, packages
+  directory=$1 && shift
+  for package in "$@"; do
+    folder=$directory/${package%%==*}-${package#*==}
+    if [ -d "$folder" ]; then
+      continue
+    fi
+    echo "setup: $package, in $folder"
+    rm -rf "$folder.part"
+    "$directory/bin/python" -m pip install -q --no-deps --target "$folder.part" "$package" ||
+      fail "pip could not install $package" "Its reason stands above; run the same command again to resume."
+    mv "$folder.part" "$folder"
+  done
+}
+
 install_debian() { # packages
   missing=
   for package in "$@"; do
@@ -76,6 +93,7 @@ install_debian() { # packages
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 case $1 in
   venv) shift && set_up_venv "$@" ;;
+  beside) shift && install_beside "$@" ;;
   debian) shift && install_debian "$@" ;;
-  *) fail "no such step: $1" "venv or debian" ;;
+  *) fail "no such step: $1" "venv, beside or debian" ;;
 esac
