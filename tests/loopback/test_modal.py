@@ -198,6 +198,22 @@ def test_what_is_loaded_before_the_cut_gets_the_cpu(tmp_path: Path, client: Clie
         assert devices["restored:restored"] == "cuda"
 
 
+@newest_client
+def test_the_story_goes_into_the_steps_on_both_sides_of_the_cut(tmp_path: Path, client: Client) -> None:
+    body = SPEAKS + "@hook.load\ndef load(self):\n    import early\n"
+    body += "@hook.restored\ndef restored(self):\n    import late\n"
+    for name in ("early", "late"):
+        (tmp_path / f"{name}.py").write_text("import time\ntime.sleep(0.05)\n")
+    with a_plane(tmp_path, client) as there:
+        assert there.deploy(body).code == 0
+        (trace,) = there.call("tell(model.trace.remote())")
+
+        inside = {span["name"]: span["parent"] for span in trace["spans"] if span.get("parent")}
+        before = {event["name"]: event["step"] for event in there.events if event.get("is") == "SpanRecorded"}
+        assert inside["import:late"] == "restored:restored"
+        assert before["import:early"] == "load:load"
+
+
 @every_client
 def test_a_volume_is_committed_before_the_cut_and_reloaded_after_it(tmp_path: Path, client: Client) -> None:
     body = """

@@ -33,6 +33,7 @@ from coldstart_sdk.events import (
     Event,
     FactsSeen,
     Noted,
+    SpanRecorded,
     StepEnded,
     StepProgress,
     now,
@@ -40,10 +41,11 @@ from coldstart_sdk.events import (
 from coldstart_sdk.journal import Journal
 from coldstart_sdk.lifecycle import Lifecycle
 from coldstart_sdk.plan import Lane, Plan, Stage, Step, StepKind, Work
+from coldstart_sdk.recorder.recorder import Recorder, is_on
 from coldstart_sdk.serve.app import App
 from coldstart_sdk.serve.options import Options
 from coldstart_sdk.serve.witness import Witness
-from coldstart_sdk.spec import Snapshot
+from coldstart_sdk.spec import Place, Snapshot
 from coldstart_sdk.steps import Site
 from coldstart_sdk.switches import Switches
 from coldstart_sdk.wire.errors import ErrorReply, new_id
@@ -53,8 +55,8 @@ MARK = "coldstart "
 DRAIN_S = 25.0
 """Modal gives a container 30 s to end."""
 HOME = "/opt/coldstart"
-_UNSAID = (StepProgress, Counted)
-"""Too many for a log."""
+_UNSAID = (StepProgress, Counted, SpanRecorded)
+"""Too many for a log; `trace` has them. A rehearsal hears all but the first: it asks no worker."""
 
 
 class Volume(Protocol):
@@ -69,6 +71,8 @@ class Worker:
 
     def __init__(self, folder: Path, *, volume: Volume | None = None) -> None:
         self._began_s = now()
+        os.environ.update(machine.boot_env(os.environ))
+        os.environ.update(machine.thread_limits(os.environ, machine.cpu_quota(), machine.visible_cores()))
         self._folder = folder
         self._volume = volume if os.environ.get("MODAL_IS_REMOTE") == "1" else None
         self.plan = _for_here(Plan.from_json((folder / "plan.json").read_text(encoding="utf-8")))
@@ -76,6 +80,7 @@ class Worker:
         self.says = True
         self._watch: Watch | None = None
         self._witness = Witness(self.plan, self.home, self._say)
+        self._recorder: Recorder | None = None
         self._image = ""
         """Which snapshot this process comes from."""
         self.life = self._born()
@@ -102,6 +107,7 @@ class Worker:
         self._image = os.urandom(8).hex()  # from the system: a reseeded generator would be seeded by us
         if self.plan.snapshot is Snapshot.CPU:
             self.life.lanes.close()
+        self._look_away()
         self._look_around()
         self._rehearse_restores()
         self._commit()  # the last act: what is not committed now is missing after each restore
@@ -109,6 +115,8 @@ class Worker:
     def after_snapshot(self) -> None:
         """What every restored worker does for itself."""
         self._forget_clock()
+        if os.environ.get("COLDSTART_TOKEN") != self._token:
+            self._build_app()
         self._reload()
         self.restore()
         self._begin_background()
@@ -188,11 +196,38 @@ class Worker:
     # ---- one life
 
     def _born(self) -> Lifecycle:
-        site = Site(project=self._folder / "code", home=self.home, emit=self._emit)
+        self._look_inside()
+        is_baked = Place.IMAGE in self.plan.places.values()
+        site = Site(
+            project=self._folder / "code",
+            home=self.home,
+            emit=self._emit,
+            image=self.home if is_baked else None,
+            volume=self.home if self._volume else None,
+        )
         life = Lifecycle(self.plan, site, switches=Switches.of(os.environ))
         life.steps = CanarySteps(life.plan, site)
+        self._follow(life)
         self._calls = Calls(life, emit=self._emit)
         return life
+
+    def _look_inside(self) -> None:
+        """Tell what goes on inside steps too, from now on, unless that is switched off."""
+        self._look_away()
+        if is_on():
+            self._recorder = Recorder(
+                self._emit, project=self._folder / "code", home=self.home, name=self.plan.spec.name
+            )
+            self._witness.journal.also(self._recorder.hear)
+
+    def _follow(self, life: Lifecycle) -> None:
+        if self._recorder:
+            self._recorder.follow(life.steps.made, life.plan.spec)
+
+    def _look_away(self) -> None:
+        if self._recorder:
+            self._recorder.close()
+        self._recorder = None
 
     def _run(self, *stages: Stage) -> None:
         try:
@@ -220,7 +255,8 @@ class Worker:
         """The whole HTTP side, and what Modal itself imports to serve it."""
         with suppress(ImportError):
             import aiohttp  # noqa: F401, PLC0415 - Modal's own ASGI wrapper needs it, after each restore
-        options = Options(token=os.environ.get("COLDSTART_TOKEN"), hosts=("*",))
+        self._token = os.environ.get("COLDSTART_TOKEN")
+        options = Options(token=self._token, hosts=("*",))
         app = App(self.life, self._calls, self._witness, options)
         self._bridge = Bridge(app, self.life.lanes)
 
@@ -248,6 +284,8 @@ class Worker:
     def _forget_clock(self) -> None:
         """A restored process may find another clock: its story begins here."""
         self._witness.journal = Journal(self._witness.progress, self._witness.metrics, self._say)
+        self._look_inside()
+        self._follow(self.life)
         self._emit(AnchorSet(at_s=now(), anchor=Anchor.SDK))
         self._emit(FactsSeen(at_s=now(), facts={**machine.facts(Path("/")), "restored": self._image}))
 
@@ -301,7 +339,7 @@ class Worker:
         self._witness(event)
 
     def _say(self, event: Event) -> None:
-        if self.says and not isinstance(event, _UNSAID):
+        if self.says and not isinstance(event, _UNSAID[:1] if _rehearsed() else _UNSAID):
             _log(record.to_data(event))
 
     def _note(self, message: str) -> None:
