@@ -76,8 +76,8 @@ class Rehearsal(Protocol):
     """`rehearse`: run the compiled bundle on loopback under the platform's own worker code.
 
     The answer's `trace` names the file of the start that a caller met; without one there was no answer, and
-    `error` says why. `result` is the first answer, `results` are all of several. `check --budget`, `bench` and
-    the pytest plug-in give the options endpoint, input (JSON), requests, skip and state.
+    `error` says why. `result` is the first answer, `results` are all of several. `check --budget`, `bench`
+    and the pytest plug-in give the options endpoint, input (JSON), requests, skip and state.
     """
 
     def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]: ...

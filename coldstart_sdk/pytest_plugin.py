@@ -92,7 +92,7 @@ class ColdStarts:
             found = endpoint_of(prepared.plan.spec, endpoint)
             wanted = Requests(endpoint=found, arguments=arguments, count=requests)
         measured = measure(prepared, wanted, env={})
-        start = ColdStart(trace=measured.started.trace, answers=measured.answers)
+        start = ColdStart(trace=measured.trace, answers=measured.answers)
         self.started.append(start)
         return start
 

@@ -71,7 +71,7 @@ class _Points:
     real_time: list[float] = field(default_factory=list)
 
     def add(self, measured: Measured) -> None:
-        trace = measured.started.trace
+        trace = measured.trace
         if trace.anchors.ready_s is not None:
             self.ready_s.append(trace.anchors.ready_s)
         done = [request for request in trace.requests if request.outcome is Outcome.DONE]

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from coldstart_sdk import record
-from coldstart_sdk.cli import inputs, kept, settings, traces
+from coldstart_sdk.cli import kept, settings, traces
 from coldstart_sdk.cli.console import Console
-from coldstart_sdk.cli.prepare import Asked, prepare
+from coldstart_sdk.cli.prepare import Asked, prepare_here
 from coldstart_sdk.cli.settings import Settings
 from coldstart_sdk.cli.start import switched
 from coldstart_sdk.cli.verb import complete_file, home_option, verb
@@ -32,8 +32,8 @@ class Found:
 
     trace: Trace
     plan: Plan | None
-    where: str
-    """The trace's file."""
+    where: str | None
+    """The trace's file; None where it could not be written."""
 
 
 @verb(
@@ -90,7 +90,8 @@ def command(
     console.result(render(explained, width=console.width))
     if otherwise:
         console.result("\n" + _told(otherwise))
-    console.next(f"coldstart trace export {found.where} -o start.html")
+    if found.where:
+        console.next(f"coldstart trace export {found.where} -o start.html")
 
 
 def find(what: str | None, home: str | None, given: tuple[str, ...], console: Console) -> Found:
@@ -113,24 +114,16 @@ def as_data(explained: Explanation) -> dict[str, Any]:
 
 
 def _fresh(file: str, home: str | None, given: tuple[str, ...], console: Console) -> Found:
-    from coldstart_sdk.cli.measure import Requests, measure  # noqa: PLC0415 - only for a fresh start
+    from coldstart_sdk.cli.measure import measure, requests_to  # noqa: PLC0415 - only for a fresh start
     from coldstart_sdk.cli.story import Story  # noqa: PLC0415 - as above
 
-    prepared = prepare(Asked(file=file, target="local", home=home))
-    spec = prepared.plan.spec
-    endpoint = spec.default_endpoint
-    answers = endpoint is not None and (
-        given or not any(parameter.required for parameter in endpoint.parameters)
-    )
-    requests = None
-    if answers:
-        endpoint = inputs.endpoint_of(spec, None)
-        requests = Requests(endpoint=endpoint, arguments=inputs.arguments(endpoint, given), count=REQUESTS)
-    else:
+    prepared = prepare_here(Asked(file=file, target="local", home=home))
+    requests = requests_to(prepared.plan.spec, None, given, REQUESTS)
+    if requests is None:
         console.did("requests", "none sent: give the arguments of one with -i")
     measured = measure(prepared, requests, env=switched(prepared, (), ()), told=Story(console))
-    path = traces.save(measured.started.trace, prepared.home, None, None)
-    return Found(trace=measured.started.trace, plan=prepared.plan, where=str(path))
+    path = traces.keep(measured.trace, prepared.home, None, None, console)
+    return Found(trace=measured.trace, plan=prepared.plan, where=str(path) if path else None)
 
 
 def _supposed(

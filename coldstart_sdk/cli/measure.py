@@ -1,4 +1,4 @@
-"""One cold start and some requests, followed to its end: what `explain` and `bench` look at."""
+"""One cold start and some requests, followed to its end: what `explain`, `bench` and a budget look at."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from coldstart_sdk.backends.local import messages
+from coldstart_sdk.cli import inputs
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.cli.start import Start, failure, interruptible, start
 from coldstart_sdk.errors import LifecycleError
 from coldstart_sdk.events import Emit, State, StateChanged, ignore
-from coldstart_sdk.spec import EndpointSpec
+from coldstart_sdk.spec import EndpointSpec, Spec
+from coldstart_sdk.trace.model import Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,22 @@ class Requests:
 class Measured:
     """A start that has ended, and its answers in order."""
 
-    started: Start
+    trace: Trace
     answers: tuple[object, ...]
 
     @property
     def answer(self) -> object:
         """The last one."""
         return self.answers[-1] if self.answers else None
+
+
+def requests_to(spec: Spec, name: str | None, given: tuple[str, ...], count: int) -> Requests | None:
+    """None: the endpoint needs arguments and got none; then the start alone can be looked at."""
+    endpoint = inputs.endpoint_of(spec, name) if name or given else spec.default_endpoint
+    needs = endpoint is None or any(parameter.required for parameter in endpoint.parameters)
+    if endpoint is None or (needs and not given and not name):
+        return None
+    return Requests(endpoint=endpoint, arguments=inputs.arguments(endpoint, given), count=count)
 
 
 def measure(
@@ -76,7 +87,7 @@ def measure(
         raise KeyboardInterrupt
     _refuse(started, replies)
     answers = tuple(reply.value for reply in replies if isinstance(reply, messages.Answered))
-    return Measured(started=started, answers=answers)
+    return Measured(trace=started.trace, answers=answers)
 
 
 def _refuse(started: Start, replies: list[messages.Answered | messages.Refused]) -> None:

@@ -154,6 +154,16 @@ def complete_endpoint(ctx: click.Context, parameter: click.Parameter, incomplete
     return [name for name in names if name.startswith(incomplete)]
 
 
+def set_option(function: F) -> F:
+    return click.option(
+        "--set",
+        "pairs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="One option of this platform's rehearsal. May be repeated.",
+    )(function)
+
+
 def out_option(function: F) -> F:
     return click.option(
         "--out", metavar="DIR", help="The bundle's folder; build/TARGET beside the declaration by default."

@@ -161,11 +161,9 @@ class Jobs:
     def _about(self, name: str) -> dict[str, Any]:
         if name == READY:
             return {"state": self._life.status.state.value, "degraded": list(self._life.status.degraded)}
-        from coldstart_sdk.trace.build import build  # noqa: PLC0415 - only who asks for it pays
+        from coldstart_sdk.serve.traces import spell  # noqa: PLC0415 - only who asks for it pays
 
-        made: dict[str, Any] = json.loads(
-            build(self._journal.events, self._life.plan, wall_start=None).to_json()
-        )
+        made: dict[str, Any] = json.loads(spell(self._journal.events, self._life.plan, "json"))
         return made
 
 

@@ -1,6 +1,6 @@
 """`coldstart rehearse --target modal`: Modal's own client deploys the bundle here, and its container runs it.
 
-A cold worker answers one request; what it said, what an image would have been built of, and both waterfalls
+A cold worker answers a request; what it said, what an image would have been built of, and both waterfalls
 lie beside the bundle afterwards.
 """
 
@@ -10,9 +10,9 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,8 +25,9 @@ from coldstart_sdk.backends.modal.call import Target, call
 from coldstart_sdk.backends.modal.compile import class_name
 from coldstart_sdk.backends.modal.lint import lint
 from coldstart_sdk.errors import PlatformError, UsageError
-from coldstart_sdk.events import Event, Noted
+from coldstart_sdk.events import Anchor, AnchorSet, Event, Noted, now
 from coldstart_sdk.plan import Plan, Stage
+from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.spec import EndpointSpec, Snapshot, Spec
 from coldstart_sdk.trace.build import build
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
 PROVED = ("1.4.3", "1.5.5", "1.6.4")
 """Versions of Modal's package that the plane was held against."""
 _RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
+STATES = ("empty", "warm", "second", "restore")
+"""Empty volumes; those that an earlier container left; empty ones, and a store that an earlier one filled;
+from the snapshot, whatever came before it."""
+_HEADS = {
+    "start": "on each cold start",
+    "before": "before the snapshot, once",
+    "after": "after the restore, on each cold start",
+}
 _SAMPLES: Mapping[str, object] = {
     "string": "hello",
     "integer": 1,
@@ -57,13 +66,20 @@ class Wish:
     arguments: Mapping[str, Any]
     restores: int = 2
     """Forks of the process at its snapshot, each restored."""
+    requests: int = 1
+    """The same one, again and again."""
+    state: str = ""
+    """One of STATES; empty: what callers meet, the snapshot where one is taken."""
+    skip: str = ""
+    """Steps that are left out, as COLDSTART_SKIP says it."""
     hub: str | None = None
     net_bytes_s: float | None = None
 
 
 def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Deploy it, call it once, end it; what came of it."""
+    """Deploy it, call it, end it; what came of it."""
     wish = read(options, plan.spec)
+    _state(wish, plan)
     if importlib.util.find_spec("modal") is None:
         raise PlatformError("Modal's package is not installed here", fix='pip install "coldstart-sdk[modal]"')
     from coldstart_sdk.rehearsal.modal.plane import Plane  # noqa: PLC0415 - stands on Modal's package
@@ -74,18 +90,55 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         if name in os.environ
     }
     forks = wish.restores if plan.snapshot is not Snapshot.NONE else 0
-    with (
-        _origin(wish) as origin,
-        Plane(secrets=secrets, env={"COLDSTART_REHEARSE_RESTORES": str(forks), **origin}) as plane,
-    ):
+    env = {"COLDSTART_REHEARSE_RESTORES": str(forks), "COLDSTART_SKIP": wish.skip}
+    with _origin(wish) as origin, Plane(secrets=secrets, env={**env, **origin}) as plane:
         _deploy(plane, bundle)
-        asked_s = time.monotonic()
-        result = _ask(plane, plan.spec, wish)
-        answered_s = time.monotonic() - asked_s
-        app = plane.world.app_named(plan.spec.name)
-        if app:
-            plane.do(plane.containers.stop_app(app))
-        return _told(plan, plane, bundle / "rehearsal", result=result, answered_s=answered_s)
+        if wish.state in {"warm", "second"}:
+            _live(plane, plan.spec, replace(wish, requests=1))
+        if wish.state == "second":
+            _empty_volumes(plane)
+        life = _live(plane, plan.spec, wish)
+        return _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Life:
+    """One container's, from the call that brought it up to its end."""
+
+    results: Sequence[Any]
+    asked_s: float
+    """On the boot clock."""
+    answered_s: float
+    """How long its first caller waited."""
+    lines: Sequence[Any]
+    """Of the log."""
+
+
+def _live(plane: Plane, spec: Spec, wish: Wish) -> _Life:
+    before, asked_s = len(plane.world.lines.chunks), now()
+    results = [_ask(plane, spec, wish)]
+    answered_s = now() - asked_s
+    results += [_ask(plane, spec, wish) for _ in range(1, wish.requests)]
+    if app := plane.world.app_named(spec.name):
+        plane.do(plane.containers.stop_app(app))
+    lines = plane.world.lines.chunks[before:]
+    return _Life(results=results, asked_s=asked_s, answered_s=answered_s, lines=lines)
+
+
+def _empty_volumes(plane: Plane) -> None:
+    for volume in plane.world.volumes.values():
+        for path in volume.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _state(wish: Wish, plan: Plan) -> str:
+    """The one that was asked for; without a word, what callers meet."""
+    if wish.state == "restore" and plan.snapshot is Snapshot.NONE:
+        raise UsageError(
+            "state=restore asks for a snapshot, and none is taken",
+            fix="Take one: --snapshot cpu, or measure state=empty.",
+        )
+    return wish.state or ("empty" if plan.snapshot is Snapshot.NONE else "restore")
 
 
 def read(options: Mapping[str, Any], spec: Spec) -> Wish:
@@ -93,11 +146,15 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
     said = dict(options)
     name, given = said.pop("endpoint", None), said.pop("input", None)
     hub, net = said.pop("hub", None), said.pop("net", None)
-    restores = _count(said.pop("restores", "2"))
+    restores = _count("restores", said.pop("restores", "2"))
+    requests = max(1, _count("requests", said.pop("requests", "1")))
+    state, skip = str(said.pop("state", "")), str(said.pop("skip", ""))
+    if state not in {"", *STATES}:
+        raise UsageError(f"state={state[:40]} is not known", fix=f"It is one of {', '.join(STATES)}.")
     if said:
         raise UsageError(
             f"a rehearsal on Modal has no option {next(iter(said))!r}",
-            fix="It takes endpoint, hub, input, net and restores.",
+            fix="It takes endpoint, hub, input, net, requests, restores, skip and state.",
         )
     endpoint = spec.endpoint(name) if name else (spec.default_endpoint or spec.endpoints[0])
     if endpoint is None:
@@ -113,14 +170,17 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
         endpoint=None if arguments is None else endpoint,
         arguments=arguments or {},
         restores=restores,
+        requests=requests,
+        state=state,
+        skip=skip,
         hub=hub,
         net_bytes_s=None if net is None else _rate(str(net)),
     )
 
 
-def _count(text: object) -> int:
+def _count(name: str, text: object) -> int:
     if not str(text).isdigit():
-        raise UsageError(f"restores={str(text)[:40]} is no number", fix="Write restores=2, or restores=0.")
+        raise UsageError(f"{name}={str(text)[:40]} is no number", fix=f"Write {name}=2.")
     return int(str(text))
 
 
@@ -205,36 +265,31 @@ def _ask(plane: Plane, spec: Spec, wish: Wish) -> Any:  # noqa: ANN401 - plain J
 # ---- what is told
 
 
-def _told(
-    plan: Plan,
-    plane: Plane,
-    folder: Path,
-    *,
-    result: Any,  # noqa: ANN401 - plain JSON
-    answered_s: float,
-) -> dict[str, Any]:
+def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    lines = plane.world.lines.chunks
+    lines = life.lines
     (folder / "log.txt").write_text("".join(line.text for line in lines), encoding="utf-8")
     (folder / "image.txt").write_text("\n".join(_image(plane)) + "\n", encoding="utf-8")
     starts = [_events(lines, task) for task in dict.fromkeys(line.task for line in lines)]
-    parts = _parts(plan)
-    traces = [
-        build(events, part, wall_start=None)
-        for events, part in zip(filter(None, starts), parts.values(), strict=False)
-    ]
-    for name, trace in zip(parts, traces, strict=False):
+    traces = _traces(plan, [events for events in starts if events], life)
+    for name, trace in traces.items():
         (folder / f"{name}.trace.json").write_text(trace.to_json(), encoding="utf-8")
-        sys.stderr.write(_headed(name, trace))
+        if len(traces) == 1 or name != "start":  # its two parts tell the same
+            sys.stderr.write(f"{_HEADS[name]}\n{render(trace, width=100)}\n")
+    met = "after" if state == "restore" else "start"
     version = metadata.version("modal")
     told: dict[str, Any] = {
-        "result": result,
-        "first_answer_s": round(answered_s, 3),
-        "ready_s": traces[-1].anchors.ready_s if traces else None,
+        "result": life.results[0],
+        "first_answer_s": round(life.answered_s, 3),
+        "ready_s": traces[met].anchors.ready_s if met in traces else None,
         "snapshot": plan.snapshot.value,
         "modal": version if version in PROVED else f"{version}, not one of those proved: {', '.join(PROVED)}",
         "files": str(folder),
     }
+    if len(life.results) > 1:
+        told["results"] = life.results
+    if met in traces:
+        told["trace"] = str(folder / f"{met}.trace.json")
     restores = [said for said in map(_said, lines) if "restore" in said]
     if restores:
         told["restores"] = _restored(restores)
@@ -248,28 +303,29 @@ def _told(
     return told
 
 
-def _parts(plan: Plan) -> dict[str, Plan]:
-    """What each trace is of: a cut makes two of one start."""
+def _traces(plan: Plan, starts: Sequence[Sequence[Event]], life: _Life) -> dict[str, Trace]:
+    """`start` is the whole of it; a cut makes two parts of one."""
+    if not starts:
+        return {}
+    asked = AnchorSet(at_s=life.asked_s, anchor=Anchor.REQUEST)
+    whole = build([asked, *(event for events in starts for event in events)], plan, wall_start=None)
     if plan.snapshot is Snapshot.NONE:
-        return {"start": plan}
-    return {
-        "before": replace(plan, steps=plan.steps_in(Stage.BEFORE_SNAPSHOT)),
-        "after": replace(plan, steps=plan.steps_in(Stage.AFTER_SNAPSHOT, Stage.BACKGROUND, Stage.CLOSE)),
+        return {"start": whole}
+    stages = {
+        "before": (Stage.BEFORE_SNAPSHOT,),
+        "after": (Stage.AFTER_SNAPSHOT, Stage.BACKGROUND, Stage.CLOSE),
     }
+    parts = {
+        name: build(events, replace(plan, steps=plan.steps_in(*cut)), wall_start=None)
+        for (name, cut), events in zip(stages.items(), starts, strict=False)
+    }
+    return {**parts, "start": whole} if len(parts) > 1 else parts
 
 
 def _restored(restores: Sequence[Mapping[str, Any]]) -> str:
     good = sum(bool(each["ok"]) for each in restores)
     bad = next((f"; {each['reason']}" for each in restores if not each["ok"]), "")
     return f"{good} of {len(restores)} forks of the snapshot became ready{bad}"
-
-
-def _headed(name: str, trace: Trace) -> str:
-    heading = {
-        "before": "before the snapshot, once",
-        "after": "after the restore, on each cold start",
-    }.get(name, "on each cold start")
-    return f"{heading}\n{render(trace, width=100)}\n"
 
 
 def _events(lines: Sequence[Any], task: str) -> list[Event]:

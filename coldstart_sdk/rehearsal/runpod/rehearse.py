@@ -1,7 +1,8 @@
 """`coldstart rehearse --target runpod`: the bundle's handler under RunPod's own worker, here.
 
-One request waits when the worker is started, as it does on a cold platform; then the worker is told to end.
-The link to the hub is of a chosen speed where the weights lie in a folder of `org/name/files`.
+One request waits when the worker is started, as it does on a cold platform; later ones follow its answer;
+then the worker is told to end. The trace of its start is left beside the bundle. The link to the hub is of a
+chosen speed where the weights lie in a folder of `org/name/files`.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from typing import Any
 from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
 from coldstart_sdk.errors import PlatformError, UsageError
 from coldstart_sdk.plan import Plan
+from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.rehearsal.runpod.jobs import Job, Jobs
 from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
-STATES = ("empty", "warm")
-"""A worker without a file; a worker on the files that an earlier one left, as on a volume."""
+STATES = ("empty", "warm", "second")
+"""A worker without a file; one on the files that an earlier one left, as on a volume; one without a file, and
+a store that an earlier one has filled."""
 FAULTS = ("refused", "terminated", "cancelled")
 """The platform refuses the first result; it ends the worker in its start; the caller gives up in it."""
 _RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
@@ -47,7 +50,13 @@ class Wish:
     net_bytes_s: float | None = None
     fault: str | None = None
     input: Any = None
-    """Arguments of the one request; None: those of test_input.json."""
+    """Arguments of the requests; None: those of test_input.json."""
+    endpoint: str | None = None
+    """None: the default, or the one that the input names itself."""
+    requests: int = 1
+    """The same one, again and again."""
+    skip: str = ""
+    """Steps that are left out, as COLDSTART_SKIP says it."""
     limit_s: float = 600.0
     grace_s: float = 10.0
     """Between being told to end and being killed."""
@@ -65,9 +74,13 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         folder = Path(scratch)
         shutil.copytree(bundle, folder / "app")
         origin = stack.enter_context(_hub(wish))
-        if wish.state == "warm":
+        if wish.state != "empty":
             _Run(plan, folder, wish, origin).live()
-        return _Run(plan, folder, wish, origin).live(wish.fault)
+        if wish.state == "second":
+            shutil.rmtree(folder / "home", ignore_errors=True)
+        run = _Run(plan, folder, wish, origin)
+        told = run.live(wish.fault)
+        return told if run.trace is None else {**told, "trace": str(start.keep(run.trace, bundle))}
 
 
 def read(options: Mapping[str, Any]) -> Wish:
@@ -80,13 +93,16 @@ def read(options: Mapping[str, Any]) -> Wish:
         net_bytes_s=_rate(said.pop("net", None)),
         fault=_one_of("fault", said.pop("fault", None), FAULTS),
         input=_input(said.pop("input", None)),
+        endpoint=said.pop("endpoint", None),
+        requests=_count(said.pop("requests", 1)),
+        skip=str(said.pop("skip", "")),
         limit_s=_seconds("limit", said.pop("limit", 600)),
         grace_s=_seconds("grace", said.pop("grace", 10)),
     )
     if said:
         raise UsageError(
             f"a rehearsal on RunPod has no option {next(iter(said))!r}",
-            fix="It takes fault, grace, hub, input, limit, net, python and state.",
+            fix="It takes endpoint, fault, grace, hub, input, limit, net, python, requests, skip and state.",
         )
     if wish.net_bytes_s and not wish.hub:
         raise UsageError(
@@ -104,6 +120,8 @@ class _Run:
         self._folder = folder
         self._wish = wish
         self._origin = origin
+        self.trace: Trace | None = None
+        """Of a start that has answered."""
 
     def live(self, fault: str | None = None) -> Mapping[str, Any]:
         refusals = [500] if fault == "refused" else []
@@ -111,11 +129,18 @@ class _Run:
             job = jobs.submit(self._input())
             command = [self._wish.python, "-u", "handler.py"]
             with Process(command, self._folder / "app", self._environment(jobs)) as worker:
-                answered = self._answered(jobs, job, worker, fault)
-                trace = _trace(jobs) if answered and worker.code is None else None
+                answers = [job]
+                if self._answered(jobs, job, worker, fault) and worker.code is None:
+                    answers += self._later(jobs)
+                    self.trace = _trace(jobs, job)
                 worker.terminate()
                 ended = worker.wait(self._wish.grace_s) is not None
-            return self._told(job, worker, trace, ended=ended)
+            return self._told(answers, worker, ended=ended)
+
+    def _later(self, jobs: Jobs) -> list[Job]:
+        """The same request, on a worker that is warm."""
+        again = range(1, self._wish.requests)
+        return [jobs.result(jobs.submit(self._input()), self._wish.limit_s) for _ in again]
 
     def _answered(self, jobs: Jobs, job: Job, worker: Process, fault: str | None) -> bool:
         """Wait for the answer, or for the end of the worker without one."""
@@ -129,24 +154,34 @@ class _Run:
                 break
         return job.status == "COMPLETED"
 
+    def _result(self, job: Job) -> Any:  # noqa: ANN401 - plain JSON
+        """A worker that streams anything hands on every answer as chunks."""
+        spec = self._plan.spec
+        name = job.input.get("endpoint") if isinstance(job.input, dict) else None
+        endpoint = spec.endpoint(str(name)) if name else spec.default_endpoint
+        is_one = len(job.chunks) == 1 and endpoint is not None and not endpoint.streams
+        return job.chunks[0] if is_one else job.chunks or job.output
+
     def _input(self) -> Any:  # noqa: ANN401 - plain JSON
-        if self._wish.input is not None:
-            return self._wish.input
-        return json.loads((self._folder / "app" / "test_input.json").read_text())["input"]
+        given = self._wish.input
+        if given is None:
+            given = json.loads((self._folder / "app" / "test_input.json").read_text())["input"]
+        return {**given, "endpoint": self._wish.endpoint} if self._wish.endpoint else given
 
     def _environment(self, jobs: Jobs) -> dict[str, str]:
         passed = {
             name: os.environ[name] for name in (*_PASSED_ON, *self._plan.spec.secrets) if name in os.environ
         }
-        home = {"COLDSTART_HOME": str(self._folder / "home")}
+        home = {"COLDSTART_HOME": str(self._folder / "home"), "COLDSTART_SKIP": self._wish.skip}
         return (
             bare_environment(self._folder / "user") | passed | dict(self._origin) | jobs.environment() | home
         )
 
-    def _told(self, job: Job, worker: Process, trace: Trace | None, *, ended: bool) -> Mapping[str, Any]:
+    def _told(self, jobs: list[Job], worker: Process, *, ended: bool) -> Mapping[str, Any]:
+        job = jobs[0]
         report = worker.reports[-1] if worker.reports else {}
-        if trace is not None:
-            sys.stderr.write(render(trace, width=100) + "\n")
+        if self.trace is not None:
+            sys.stderr.write(render(self.trace, width=100) + "\n")
         told: dict[str, Any] = {
             "job": job.status,
             "worker": report.get("state", "said nothing"),
@@ -156,6 +191,11 @@ class _Run:
             "progress": len(job.progress),
             "ended": "in order" if ended else f"killed after {self._wish.grace_s:g} s",
         }
+        results = [self._result(each) for each in jobs if each.status == "COMPLETED"]
+        if results:
+            told["result"] = results[0]
+        if len(results) > 1:
+            told["results"] = results
         if job.error is not None:
             told["error"] = job.error
         if not worker.reports:
@@ -179,12 +219,12 @@ def _bill(plan: Plan, job: Job, report: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _trace(jobs: Jobs) -> Trace | None:
+def _trace(jobs: Jobs, first: Job) -> Trace | None:
     asked = jobs.result(jobs.submit({"endpoint": "trace"}), 30.0)
     output = asked.output or asked.chunks
     if isinstance(output, list):  # of a worker that streams
         output = output[0] if output else None
-    return Trace.from_json(json.dumps(output)) if output else None
+    return start.requested(Trace.from_json(json.dumps(output)), first.submitted_s) if output else None
 
 
 @contextmanager
@@ -222,6 +262,12 @@ def _seconds(name: str, text: object) -> float:
     if not 0 < seconds < math.inf:
         raise UsageError(f"{name}={str(text)[:40]} is no time", fix=f"Write seconds: {name}=30s.")
     return seconds
+
+
+def _count(text: object) -> int:
+    if not str(text).isdigit() or not int(str(text)):
+        raise UsageError(f"requests={str(text)[:40]} is no number of requests", fix="Write requests=10.")
+    return int(str(text))
 
 
 def _input(text: object) -> Any:  # noqa: ANN401 - plain JSON
