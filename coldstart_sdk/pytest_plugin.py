@@ -5,14 +5,15 @@
         start = cold_start(requests=3, text="hi")
         assert start.answers[0] == "hi"
 
-The budget is judged after the test's own asserts. `--coldstart-targets=local,…` runs each test on each
-target. Nothing of ours is imported before a test asks for it.
+The budget is judged after the test's own asserts. `targets=("local", "runpod")` on the mark, or
+`--coldstart-targets=local,runpod` for all of them, runs a test on each: here, and under a platform's own
+worker on loopback. Nothing of ours is imported before a test asks for it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from coldstart_sdk.cli.measure import Measured, Requests
+    from coldstart_sdk.cli.prepare import Prepared
     from coldstart_sdk.explain.finding import Explanation
     from coldstart_sdk.hold import Receipt
     from coldstart_sdk.trace.model import Trace
@@ -61,7 +64,8 @@ class ColdStarts:
     file: Path | None
     target: str
     home: Path
-    budget: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal, such as its link."""
     started: list[ColdStart] = field(default_factory=list)
 
     def __call__(
@@ -73,13 +77,15 @@ class ColdStarts:
         home: Path | None = None,
         **arguments: Any,  # noqa: ANN401 - what the endpoint takes
     ) -> ColdStart:
-        """Start cold from an empty home, unless one is given; send so many requests; wait for the end."""
+        """Start cold from an empty home, unless one is given; send so many requests; wait for the end.
+
+        A platform's worker is always empty, and starts for a request: where none is asked for it gets a
+        sample, whose answer is not told.
+        """
         from coldstart_sdk.cli.inputs import endpoint_of  # noqa: PLC0415 - only for whoever asks
-        from coldstart_sdk.cli.measure import Requests, measure  # noqa: PLC0415 - as above
+        from coldstart_sdk.cli.measure import Requests  # noqa: PLC0415 - as above
         from coldstart_sdk.cli.prepare import Asked, prepare  # noqa: PLC0415 - as above
 
-        if self.target != _LOCAL:
-            pytest.skip(f"a test cannot start {self.target} cold; see `coldstart rehearse`")
         named = Path(file) if file is not None else self.file
         if named is None:
             raise pytest.UsageError(
@@ -91,33 +97,44 @@ class ColdStarts:
         if requests:
             found = endpoint_of(prepared.plan.spec, endpoint)
             wanted = Requests(endpoint=found, arguments=arguments, count=requests)
-        measured = measure(prepared, wanted, env={})
+        measured = self._measure(prepared, wanted)
         start = ColdStart(trace=measured.trace, answers=measured.answers)
         self.started.append(start)
         return start
+
+    def _measure(self, prepared: Prepared, wanted: Requests | None) -> Measured:
+        from coldstart_sdk.cli import elsewhere, measure  # noqa: PLC0415 - only for whoever asks
+
+        if self.target == _LOCAL:
+            return measure.measure(prepared, wanted, env={})
+        return elsewhere.measure(prepared, wanted, self.options)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("coldstart")
     group.addoption(
         "--coldstart-targets",
-        default="local",
         metavar="NAMES",
-        help="Targets that each test of a cold start runs on, separated by commas.",
+        help="Targets that each test of a cold start runs on, with commas between; default: its mark's.",
     )
     group.addoption("--coldstart-receipts", metavar="DIR", help="Keep each start's trace and receipt there.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", f"{MARK}(file, budget=None): the declaration that is started cold, and what it may cost"
+        "markers",
+        f"{MARK}(file, budget=None, targets=('local',), options={{}}): the declaration that is started cold, "
+        "what it may cost, where, and the options of a rehearsal",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _TARGET in metafunc.fixturenames:
-        targets = [name.strip() for name in metafunc.config.getoption("--coldstart-targets").split(",")]
-        metafunc.parametrize(_TARGET, [name for name in targets if name])
+        mark = metafunc.definition.get_closest_marker(MARK)
+        of_mark = tuple(mark.kwargs.get("targets", (_LOCAL,))) if mark else (_LOCAL,)
+        said = metafunc.config.getoption("--coldstart-targets")
+        names = [name.strip() for name in said.split(",")] if said else of_mark
+        metafunc.parametrize(_TARGET, [name for name in names if name])
 
 
 @pytest.fixture
@@ -127,8 +144,10 @@ def cold_start(
     """Start the marked declaration cold; its budget is judged when the test has ended."""
     mark = request.node.get_closest_marker(MARK)
     file = _beside(request, mark.args[0]) if mark and mark.args else None
-    starts = ColdStarts(file=file, target=coldstart_target, home=tmp_path / "coldstart")
-    budget = mark.kwargs.get("budget") if mark else None
+    budget, options = (mark.kwargs.get(name) if mark else None for name in ("budget", "options"))
+    starts = ColdStarts(
+        file=file, target=coldstart_target, home=tmp_path / "coldstart", options=options or {}
+    )
     yield starts
     folder = request.config.getoption("--coldstart-receipts")
     for number, start in enumerate(starts.started):
