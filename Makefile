@@ -13,7 +13,7 @@ TORCH ?= 2.13.0
 # How many tests run side by side.
 JOBS ?= auto
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
-DEBIAN_PACKAGES ?= chromium gcc openssl strace
+DEBIAN_PACKAGES ?= chromium docker-registry gcc openssl skopeo strace
 # Versions that are promised beside the installed one: tests/modal_clients.py.
 OLDER := modal==1.5.5 modal==1.4.3
 

@@ -87,9 +87,9 @@ def _lines(plan: Plan, base: Base, fetching: Sequence[str]) -> Iterator[str]:
     yield "FROM runtime"
     if baked(plan):
         yield f"COPY --from=weights {MODELS} {MODELS}"
-    yield _env(_environment(plan))
+    yield _env(environment(plan))
     yield f"COPY code/ {CODE}/"
-    yield from _files(plan)
+    yield from (f"COPY {json.dumps([f'code/{source}', place])}" for source, place in copies(plan))
     yield f"COPY plan.json handler.py test_input.json {APP}/"
     yield f"RUN python -m compileall -q --invalidation-mode unchecked-hash {APP}"
     if plan.steps_in(Stage.BUILD):
@@ -130,18 +130,19 @@ def _mirrors(plan: Plan) -> tuple[str, ...]:
     return tuple(name for origin, name in _MIRRORS.items() if origin in origins)
 
 
-def _environment(plan: Plan) -> Mapping[str, str]:
+def environment(plan: Plan) -> Mapping[str, str]:
+    """What every process of the image sees."""
     home = {"COLDSTART_HOME": MODELS} if baked(plan) else {}
     # Some of these are read while a process starts, too early for a worker to set them.
     return {**machine.PRESETS, **plan.env, **home}
 
 
-def _files(plan: Plan) -> Iterator[str]:
-    """What `Container.copy` puts elsewhere than beside the code."""
+def copies(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What `Container.copy` puts elsewhere than beside the code: from where to where."""
     for source, target in plan.spec.image.files:
         place = posixpath.normpath(posixpath.join(CODE, target))
         if place != posixpath.normpath(f"{CODE}/{source}"):
-            yield f"COPY {json.dumps([f'code/{source}', place])}"
+            yield source, place
 
 
 def _env(pairs: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Build a bundle's image and push it, with what is here: Docker, or buildah, which needs no daemon."""
+"""Build a bundle's image and push it, with what is here: Docker, buildah, or neither."""
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ def build_and_push(bundle: Path, image: str, secrets: Sequence[str]) -> None:
             _run("buildah", "bud", *_buildah(image, files), ".", cwd=bundle)
             _run("buildah", "push", *_insecure(image), image, f"docker://{image}", cwd=bundle)
     else:
-        raise PlatformError(
-            "there is neither a Docker that runs nor buildah here to build the image with",
-            fix="Start Docker, install buildah, or push the bundle to GitHub: its workflow builds there.",
-            where=str(bundle),
-        )
+        from coldstart_sdk.backends.runpod.append import append_and_push  # noqa: PLC0415 - only without a builder
+
+        append_and_push(bundle, image, secrets)
 
 
 def _docker(image: str, secrets: dict[str, Path]) -> Iterator[str]:
