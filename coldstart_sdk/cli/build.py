@@ -66,8 +66,11 @@ def command(console: Console, *, file: str, out: str | None, check: bool, **said
 def compiled(prepared: Prepared, out: str | None) -> tuple[Bundle, Path]:
     """The bundle, and the folder that it belongs in."""
     compiler = plugins.compiler(plugins.backend(prepared.plan.backend))
-    folder = Path(out) if out else prepared.project / "build" / prepared.plan.backend
-    return compiler.compile(prepared.plan, prepared.project), folder
+    return compiler.compile(prepared.plan, prepared.project), folder_of(prepared, out)
+
+
+def folder_of(prepared: Prepared, out: str | None) -> Path:
+    return Path(out) if out else prepared.project / "build" / prepared.plan.backend
 
 
 def shown(path: Path) -> str:

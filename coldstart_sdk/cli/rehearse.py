@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coldstart_sdk import bundle, plugins
-from coldstart_sdk.cli.build import compiled
+from coldstart_sdk.cli import answers
+from coldstart_sdk.cli.build import compiled, folder_of
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
 from coldstart_sdk.cli.verb import (
@@ -40,11 +41,12 @@ def command(
 ) -> None:
     """Run the compiled bundle against the platform on loopback: no account is needed."""
     options = chosen(pairs)
-    answer = rehearsed(prepare(Asked(file=file, **said)), out, options)
+    prepared = prepare(Asked(file=file, **said))
+    answer = rehearsed(prepared, out, options)
     if console.json:
         console.result_json(dict(answer))
         return
-    console.result(console.table((key, str(value)) for key, value in answer.items()))
+    console.result(console.table(answers.rows(answer, folder_of(prepared, out) / "rehearsal")))
 
 
 def rehearsed(prepared: Prepared, out: str | None, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,39 @@
+"""What a rehearsal tells, as rows that a person can read: media go into files, and what is long is cut."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coldstart_sdk.cli.build import shown
+from coldstart_sdk.media import kinds
+from coldstart_sdk.trace.figures import size
+
+_LONGEST = 200
+
+
+def rows(told: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    """Each fact on a line; media are put into the folder."""
+    for name, value in told.items():
+        for number, each in enumerate(value if name == "results" else [value], 1):
+            label = f"{name} {number}" if name == "results" else name
+            yield label, _shown(each, folder / label.replace(" ", "-"))
+
+
+def _shown(value: object, stem: Path) -> str:
+    if isinstance(value, Mapping) and "base64" in value:
+        return _kept(value, stem)
+    text = str(value)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… ({len(text)} characters; --json has all of them)"
+
+
+def _kept(media: Mapping[str, Any], stem: Path) -> str:
+    kind, content = media.get("type", kinds.UNKNOWN), base64.b64decode(media["base64"])
+    path = stem.with_suffix(kinds.suffix_of(kind, media.get("name")))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return f"{shown(path)} ({kind}, {size(len(content))})"
