@@ -42,6 +42,7 @@ VERBS: Mapping[str, Entry] = {
     "trace": Entry(section="Understand", short="Show starts, compare two, hand one to other programs."),
     "bench": Entry(section="Understand", short="Measure cold starts and warm requests."),
     "lock": Entry(section="Weights", short="Write down what each weight is, to the byte."),
+    "weights": Entry(section="Weights", short="List, bring, send, check and clear them."),
     "plan": Entry(section="Go elsewhere", short="Show what runs when on one platform, and why."),
     "build": Entry(section="Go elsewhere", short="Write the bundle for one platform."),
     "rehearse": Entry(

@@ -33,6 +33,8 @@ _DONE: Mapping[str, str] = {
     StepKind.CANARY.value: "answered as before",
     StepKind.BACKGROUND.value: "ran in the background",
     StepKind.CLOSE.value: "closed",
+    "push": "sent",
+    "verify": "read",
 }
 _ELSE: Mapping[Outcome, str] = {
     Outcome.DONE: "ended",

@@ -52,6 +52,27 @@ class Damage:
     ref: str
     path: str
     problem: str
+    digest: str | None = None
+    """What its bytes should be; None where the manifest itself is damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One set that a ref names."""
+
+    ref: str
+    manifest: Manifest
+    lacking: tuple[str, ...]
+    """Paths of files that are not there."""
+
+
+def sets(store: Store) -> Iterator[Held]:
+    """Every set that can be read, whole or not."""
+    for ref in _refs(store):
+        with suppress(manifests.BadManifestError, StorageError):
+            if (manifest := layout.read(store, ref)) is not None:
+                lacking = tuple(entry.path for entry in manifest.files if _lacks(store, entry))
+                yield Held(ref=ref, manifest=manifest, lacking=lacking)
 
 
 def survey(store: Store, *, grace_s: float = GRACE_S, now_s: float | None = None) -> Survey:
@@ -105,7 +126,7 @@ def verify(store: Store) -> Iterator[Damage]:
             if entry.digest not in seen:
                 seen[entry.digest] = _problem(store, entry)
             if problem := seen[entry.digest]:
-                yield Damage(ref=ref, path=entry.path, problem=problem)
+                yield Damage(ref=ref, path=entry.path, problem=problem, digest=entry.digest)
 
 
 def _reached(store: Store) -> frozenset[str]:
@@ -156,6 +177,11 @@ def _sender(store: Store, before_s: float) -> str | None:
             if not json.loads(text or b"{}").get("over", True) and not _is_old(stored, before_s):
                 return stored.key.removeprefix("leases/")
     return None
+
+
+def _lacks(store: Store, entry: FileEntry) -> bool:
+    seen = store.stat(layout.blob_key(entry.digest))
+    return seen is None or seen.size_bytes != entry.size_bytes
 
 
 def _problem(store: Store, entry: FileEntry) -> str | None:

@@ -58,6 +58,8 @@ class Sent:
     sent_bytes: int = 0
     total_bytes: int = 0
     seconds: float = 0.0
+    fix: str | None = None
+    """How to mend what failed, where that is known."""
 
 
 def run(order: Order, say: Say = lambda _: None) -> tuple[Sent, ...]:
@@ -68,19 +70,22 @@ def run(order: Order, say: Say = lambda _: None) -> tuple[Sent, ...]:
 
 
 def _sent(upload: _Upload) -> Sent:
-    started_s = now()
+    started_s, fix = now(), None
     try:
         outcome = upload.run()
     except LostError:
         outcome = "somebody else sends it"
-    except (StorageError, TransientError, OSError, manifests.BadManifestError) as failed:
-        outcome = f"failed: {failed.message if isinstance(failed, StorageError) else failed}"
+    except StorageError as failed:
+        outcome, fix = f"failed: {failed.message}", failed.fix
+    except (TransientError, OSError, manifests.BadManifestError) as failed:
+        outcome = f"failed: {failed}"
     return Sent(
         ref=upload.ref,
         outcome=outcome,
         sent_bytes=upload.sent_bytes,
         total_bytes=upload.total_bytes,
         seconds=round(now() - started_s, 3),
+        fix=fix,
     )
 
 
