@@ -14,8 +14,8 @@ TORCH ?= 2.13.0
 JOBS ?= auto
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
 DEBIAN_PACKAGES ?= chromium docker-registry gcc openssl skopeo strace
-# Versions that are promised beside the installed one: tests/modal_clients.py.
-OLDER := modal==1.5.5 modal==1.4.3
+# Versions that are promised beside the installed one: tests/modal_clients.py, tests/runpods.py.
+OLDER := modal==1.5.5 modal==1.4.3 runpod==2.0.0rc2
 
 BIN := $(VENV)/bin
 # One stamp for each set of extras, interpreter and torch: another choice sets up anew, the same one is quick.

@@ -1,13 +1,8 @@
-"""RunPod's own worker, unmodified, under our handler, against its job API on loopback.
-
-Runs with the installed `runpod`, and with that of every interpreter in COLDSTART_TEST_RUNPOD, colons between
-them: another version needs an environment of its own.
-"""
+"""RunPod's own worker, unmodified and in each version, under our handler, against its job API on loopback."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 import threading
@@ -24,10 +19,8 @@ from coldstart_sdk.declare.read import read
 from coldstart_sdk.planner import plan
 from coldstart_sdk.rehearsal.runpod.jobs import KEY, Jobs
 from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
+from tests.runpods import VERSIONS, RunPod
 
-pytest.importorskip("runpod", reason="could not import 'runpod'")
-
-PYTHONS = [sys.executable, *filter(None, os.environ.get("COLDSTART_TEST_RUNPOD", "").split(":"))]
 HEAD = """\
 import asyncio, os, sys, threading, time
 from pathlib import Path
@@ -40,10 +33,10 @@ TOO_LONG_S = 60.0
 class Platform:
     """One endpoint, and what a test starts on it."""
 
-    def __init__(self, folder: Path, python: str, jobs: Jobs, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, runpod: RunPod, jobs: Jobs, stack: ExitStack) -> None:
         self.folder = folder
         self.jobs = jobs
-        self._python = python
+        self.runpod = runpod
         self._stack = stack
 
     def worker(self, source: str, *, also: dict[str, str] | None = None) -> Process:
@@ -61,9 +54,9 @@ class Platform:
         made = plan(declared, "runpod", backend.capabilities, sdk=__version__)
         out = self.folder / "bundle"
         bundle.write(backend.compile(made, self.folder), out)
-        env = bare_environment(self.folder / "home") | self.jobs.environment()
+        env = bare_environment(self.folder / "home") | self.jobs.environment() | self.runpod.env
         env |= {"COLDSTART_HOME": str(self.folder / "kept"), "TMPDIR": str(self.folder), **(also or {})}
-        command = [self._python, "-u", "handler.py"]
+        command = [sys.executable, "-u", "handler.py"]
         return self._stack.enter_context(Process(command, out, env))
 
     def file(self, name: str) -> Path:
@@ -71,7 +64,7 @@ class Platform:
         return self.folder / "bundle" / "code" / name
 
 
-@pytest.fixture(params=PYTHONS, ids=lambda python: Path(python).parent.parent.name)
+@pytest.fixture(params=VERSIONS)
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
     with ExitStack() as stack:
         jobs = stack.enter_context(Jobs(hold_s=0.5))
@@ -332,6 +325,17 @@ def test_a_job_that_runpod_stops_ends_in_its_code_and_alone(
     assert not [seen for seen in platform.jobs.seen_on("job-done") if seen.route.endswith(stopped.id)]
 
 
+def test_a_stream_that_is_stopped_while_a_chunk_is_on_its_way_is_closed_too(platform: Platform) -> None:
+    platform.worker(LONG.format(concurrency=2))
+    platform.jobs.chunks_pass.clear()
+    stopped = platform.jobs.submit({"endpoint": "stream"})
+    assert platform.jobs.wait(lambda: stopped.chunks, TOO_LONG_S)
+
+    platform.jobs.cancel(stopped)
+
+    assert appears(platform.file("closed"))
+
+
 BROKEN = """
 @warm_model(name="voice")
 class Voice:
@@ -443,13 +447,20 @@ def test_a_failed_worker_ends_when_it_is_told_to(platform: Platform) -> None:
     assert worker.wait(TOO_LONG_S) == 0
 
 
-def test_a_result_survives_two_refusals_of_the_platform(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        jobs = stack.enter_context(Jobs(hold_s=0.5, done_faults=[500, 500]))
-        Platform(tmp_path / "project", sys.executable, jobs, stack).worker(SPEAK)
-        assert jobs.wait(lambda: jobs.seen_on("ping"), TOO_LONG_S)
+def test_a_result_survives_two_refusals_of_the_platform(platform: Platform) -> None:
+    platform.jobs.refuse_results(500, 500)
+    platform.worker(SPEAK)
 
-        assert jobs.result(jobs.submit({"text": "you"})).output == "hello you"
+    assert platform.jobs.result(platform.jobs.submit({"text": "you"})).output == "hello you"
+
+
+def test_it_is_the_promised_version_that_runs(platform: Platform) -> None:
+    platform.worker(SPEAK)
+
+    platform.jobs.result(platform.jobs.submit({"text": "you"}))
+    assert platform.jobs.wait(lambda: platform.jobs.seen_on("ping"), TOO_LONG_S)
+
+    assert platform.jobs.seen_on("ping")[0].query["runpod_version"] == platform.runpod.version
 
 
 def test_how_it_started_can_be_asked_for(platform: Platform) -> None:
@@ -460,6 +471,29 @@ def test_how_it_started_can_be_asked_for(platform: Platform) -> None:
 
     assert {"load:load", "import:runpod"} <= {span["name"] for span in trace["spans"]}
     assert ready["state"] == "ready"
+
+
+def test_what_goes_on_inside_its_steps_is_in_the_trace(platform: Platform) -> None:
+    platform.worker(
+        """
+        @warm_model(name="voice")
+        class Voice:
+            @hook.load
+            def load(self):
+                import email.mime.multipart, shutil
+                (HERE / "left" / "over").mkdir(parents=True)
+                shutil.rmtree(HERE / "left")
+            @endpoint
+            def speak(self) -> str: return "spoken"
+        """
+    )
+
+    trace = platform.jobs.result(platform.jobs.submit({"endpoint": "trace"})).output
+
+    inside = {(span["name"], span["parent"]) for span in trace["spans"] if span["parent"]}
+    assert any(parent == "load:load" for _, parent in inside), inside
+    assert any(parent == "import:runpod" for _, parent in inside), inside
+    assert trace["machine"]["cores"]
 
 
 def test_heartbeats_name_the_job_that_runs_and_the_key_goes_to_our_server_alone(platform: Platform) -> None:

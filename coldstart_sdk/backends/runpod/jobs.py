@@ -73,6 +73,10 @@ class Jobs:
 
         async def stream(job: Job) -> AsyncGenerator[Any, None]:
             chunks = self._stream(job)
+            # A job that is stopped while a chunk of it is on its way leaves this generator as it is, and
+            # nobody closes it: what ends for certain is the task that runs the job.
+            if task := asyncio.current_task():
+                task.add_done_callback(lambda _: self._life.lanes.run_async(_close(chunks)))
             try:
                 async with _Telling(self, job, tell) as telling:
                     chunk = await telling.until(self._here(_next(chunks)))
@@ -80,8 +84,7 @@ class Jobs:
                     yield chunk
                     chunk = await self._here(_next(chunks))
             finally:
-                with suppress(RuntimeError):  # still running: then it is being cancelled already
-                    await self._here(_close(chunks))
+                await self._here(_close(chunks))
 
         return stream if self.streams else answer
 
@@ -205,7 +208,8 @@ class _Telling:
 
 
 async def _close(chunks: AsyncGenerator[Any, None]) -> None:
-    await chunks.aclose()
+    with suppress(RuntimeError):  # still running: then it is being cancelled already
+        await chunks.aclose()
 
 
 def _posts(thread: threading.Thread) -> bool:

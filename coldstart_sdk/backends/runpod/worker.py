@@ -27,6 +27,7 @@ from coldstart_sdk.events import (
     AnchorSet,
     Emit,
     Event,
+    FactsSeen,
     Outcome,
     State,
     StateChanged,
@@ -37,6 +38,7 @@ from coldstart_sdk.events import (
 from coldstart_sdk.journal import Journal
 from coldstart_sdk.lifecycle import Lifecycle, Status
 from coldstart_sdk.plan import Plan, Stage, Work
+from coldstart_sdk.recorder.recorder import Recorder, is_on
 from coldstart_sdk.steps import Site
 from coldstart_sdk.switches import Switches
 
@@ -139,6 +141,7 @@ class Worker:
         life = self._life()
         _until_runpod_listens(life)
         life.start()
+        self.journal(FactsSeen(at_s=now(), facts=machine.facts(self.site_home)))
         _refuse_another_version(self.plan)
         jobs = self._jobs(life)
         serverless = self._import_runpod()
@@ -168,14 +171,18 @@ class Worker:
             token=os.environ.get("COLDSTART_TOKEN"),
         )
         witness = Witness(self.plan, self.site_home, self.journal)
+        recorder = self._recorder(witness.journal)
         life = Lifecycle(
             self.plan,
             self._site(witness),
             switches=Switches.of(os.environ),
             own_loop=False,
         )
+        if recorder:
+            recorder.follow(life.steps.made, self.plan.spec)
         listening = socket.create_server(("0.0.0.0", port), backlog=1024, reuse_port=False)  # noqa: S104 - as above
         life.start()
+        witness(FactsSeen(at_s=now(), facts=machine.facts(self.site_home)))
         server.run(life, options, witness, fd=listening.detach(), drain_s=DRAIN_S)
         if life.status.state is not State.FAILED:
             return 0
@@ -199,7 +206,19 @@ class Worker:
         return FAILED if failed else 0
 
     def _life(self) -> Lifecycle:
-        return Lifecycle(self.plan, self._site(self.journal), switches=Switches.of(os.environ))
+        recorder = self._recorder(self.journal)
+        life = Lifecycle(self.plan, self._site(self.journal), switches=Switches.of(os.environ))
+        if recorder:
+            recorder.follow(life.steps.made, self.plan.spec)
+        return life
+
+    def _recorder(self, journal: Journal) -> Recorder | None:
+        """What goes on inside steps, unless that is switched off."""
+        if not is_on():
+            return None
+        recorder = Recorder(journal, project=self._project, home=self.site_home, name=self.plan.spec.name)
+        journal.also(recorder.hear)
+        return recorder
 
     def _site(self, emit: Emit) -> Site:
         return Site(

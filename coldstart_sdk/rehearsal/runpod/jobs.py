@@ -70,6 +70,9 @@ class Jobs:
     def __init__(self, *, hold_s: float = 1.0, done_faults: Iterable[int] = ()) -> None:
         self.hold_s = hold_s
         """How long a poll without a job is held."""
+        self.chunks_pass = threading.Event()
+        """Cleared, a chunk is taken and its sender left without an answer."""
+        self.chunks_pass.set()
         self.seen: list[Seen] = []
         self._jobs: dict[str, Job] = {}
         self._stops: list[str] = []
@@ -88,6 +91,7 @@ class Jobs:
         if self._server:
             with self._changed:
                 self._server.closing.set()
+                self.chunks_pass.set()
                 self._changed.notify_all()
             self._server.close()
 
@@ -130,6 +134,11 @@ class Jobs:
                 self._stops.append(job.id)
             job.status, job.done_s = "CANCELLED", now()
             self._changed.notify_all()
+
+    def refuse_results(self, *statuses: int) -> None:
+        """Answer the next results with these."""
+        with self._changed:
+            self._done_faults += statuses
 
     def find(self, job: str) -> Job | None:
         return self._jobs.get(job)
@@ -190,6 +199,7 @@ class Jobs:
                 return 404
             found.chunks.append(body.get("output"))
             self._changed.notify_all()
+        self.chunks_pass.wait()
         return 200
 
     def note(self, seen: Seen) -> None:
