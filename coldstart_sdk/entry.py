@@ -55,13 +55,15 @@ def find(module: str, qualname: str, *, folder: Path | None = None) -> type:
 
 
 def parse(reference: str) -> tuple[Path, str | None]:
-    """The file, which exists, and the class's name when one was given."""
+    """The file, which exists, and the class's name when one was given; a folder stands for its `app.py`."""
     file, colon, name = reference.rpartition(":")
     if not colon or Path(reference).is_file():
         file, name = reference, ""
     if colon and not all(part.isidentifier() for part in (name or "x").split(".")):
         raise UsageError(f"{name!r} is not the name of a class", fix=f"Write {file}:ClassName.")
     path = Path(file).expanduser()
+    if (within := path / "app.py").is_file():
+        path = within
     if not path.is_file():
         raise _no_file(path)
     if path.suffix != ".py":

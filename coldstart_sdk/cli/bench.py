@@ -100,6 +100,7 @@ class _Points:
     ("coldstart bench app.py -i text=hi", "5 cold starts from an empty machine, 50 warm requests"),
     ("coldstart bench app.py --state empty --state same --without warmup", "two states, and less of a hook"),
     ("coldstart bench app.py --cold 10 --plot bench.svg --json", "for a page: every point, and a picture"),
+    ("coldstart bench app.py --against before --cold 1", "two declarations over one throttled link"),
 )
 @file_argument
 @click.argument("endpoint", required=False, shell_complete=complete_endpoint)
@@ -121,6 +122,11 @@ class _Points:
     "--without", multiple=True, metavar="STEP", help="Measure also without this step, by name or kind."
 )
 @click.option("--plot", metavar="FILE", help="Every point as an SVG.")
+@click.option(
+    "--against",
+    metavar="FILE",
+    help="Another declaration of the same service: both start over the link that bench.toml declares.",
+)
 @settings_options
 @home_option
 def command(
@@ -136,6 +142,9 @@ def command(
     Kinds are measured in turns, so that a machine that slows down does so for all of them. Each figure is a
     median, with the least and the most beside it; --json has every point.
     """
+    if said["against"]:
+        _compare(console, file, endpoint, given, said)
+        return
     prepared = prepare(
         Asked(file=file, target="local", home=said["home"], store=said["store"], snapshot=said["snapshot"])
     )
@@ -161,6 +170,27 @@ def command(
         console.result_json(_as_data(prepared, said["cold"], lines))
         return
     console.result(_table(lines, console))
+
+
+def _compare(
+    console: Console, file: str, endpoint: str | None, given: tuple[str, ...], said: Mapping[str, Any]
+) -> None:
+    """Two declarations, the other one first."""
+    from coldstart_sdk.cli import against, rig  # noqa: PLC0415 - only where it is asked for
+
+    sides = []
+    for name, prepared in zip(
+        (rig.BEFORE, rig.NOW), against.both(file, said["against"], said["home"]), strict=True
+    ):
+        requests = _requests(prepared, endpoint, given, warm=said["warm"], cold=said["cold"])
+        if requests is None:
+            raise UsageError("nothing is asked of the two", fix="Give the request's arguments: -i text=hi.")
+        sides.append(rig.Side(name=name, prepared=prepared, requests=requests))
+    compared = against.compare(sides, said["states"] or (EMPTY, SECOND), said["cold"], console)
+    if console.json:
+        console.result_json(against.data(compared))
+        return
+    console.result(against.text(compared, console))
 
 
 def _requests(

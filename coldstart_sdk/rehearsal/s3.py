@@ -75,6 +75,8 @@ class S3:
         self.page = page
         """How many keys a page of a list holds."""
         self.uploads: dict[str, _Upload] = {}
+        self._etags: dict[tuple[Path, int, int], str] = {}
+        """By file, time of change and size: a range must not cost a look at the whole."""
         self._lock = threading.Lock()
         self._link = Link(rate_bytes_s=rate_bytes_s, latency_s=latency_s)
         self._faults = tuple(faults)
@@ -110,6 +112,13 @@ class S3:
 
     def file(self, bucket: str, key: str) -> Path:
         return self.directory / bucket / _file_name(key)
+
+    def etag(self, file: Path) -> str:
+        state = file.stat()
+        seen = (file, state.st_mtime_ns, state.st_size)
+        if seen not in self._etags:
+            self._etags[seen] = _etag(file.read_bytes())
+        return self._etags[seen]
 
     def write(self, bucket: str, key: str, content: bytes) -> str:
         """Put an object in its place at one instant; its ETag."""
@@ -275,7 +284,7 @@ class _S3Handler(Handler):
                 raise _RefusedError(403, "AccessDenied")
             raise _RefusedError(404, "NoSuchKey")
         modified = self.date_time_string(int(file.stat().st_mtime))
-        self.send_file(file, _etag(file.read_bytes()), {"Last-Modified": modified})
+        self.send_file(file, self.room.etag(file), {"Last-Modified": modified})
 
     def _put(self, body: bytes) -> None:
         if self.headers.get("If-None-Match") == "*":
@@ -311,7 +320,7 @@ class _S3Handler(Handler):
         file = self.room.file(self.bucket, key)
         return (
             f"<Contents><Key>{quote(key)}</Key><Size>{file.stat().st_size}</Size>"
-            f"<ETag>{escape(_etag(file.read_bytes()))}</ETag>"
+            f"<ETag>{escape(self.room.etag(file))}</ETag>"
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
         )
 

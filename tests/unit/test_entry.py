@@ -105,7 +105,7 @@ def test_a_file_is_run_once(folder: Path) -> None:
         ("ap.py", "there is no file ap.py", "Did you mean app.py?"),
         ("nothing/here.py", "there is no file", "coldstart init"),
         ("notes.txt", "is not a Python file", "Give the .py file"),
-        (".", "is a folder", "Name a file in it: app.py"),
+        ("other", "is a folder", "Name a file in it: voice.py"),
         ("app.py:Ap", "no class 'Ap'", "Did you mean App?"),
         ("app.py:Zebra", "no class 'Zebra'", "It declares App"),
         ("app.py:App()", "not the name of a class", "Write app.py:ClassName"),
@@ -116,6 +116,8 @@ def test_a_file_is_run_once(folder: Path) -> None:
 def test_a_wrong_reference_is_mended(folder: Path, reference: str, message: str, fix: str) -> None:
     (folder / "app.py").write_text(f"from pathlib import Path\n{ONE}\nclass Plain: ...\n")
     (folder / "notes.txt").write_text("")
+    (folder / "other").mkdir()
+    (folder / "other" / "voice.py").write_text(ONE)
 
     error = refused(reference)
 
@@ -205,3 +207,10 @@ def test_a_worker_finds_its_class_without_what_reads_declarations(folder: Path) 
     loaded = set(run.stdout.split())
     assert "coldstart_sdk.declare.mark" in loaded
     assert not loaded & {"coldstart_sdk.declare.read", "pydantic", "difflib", "importlib.metadata"}
+
+
+def test_a_folder_stands_for_its_app(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("")
+
+    assert entry.parse(str(tmp_path)) == (tmp_path / "app.py", None)
+    assert entry.parse(f"{tmp_path}:Voice") == (tmp_path / "app.py", "Voice")
