@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,24 +12,22 @@ import pytest
 pytest.importorskip("modal")
 
 from coldstart_sdk import bundle, entry, planner
-from coldstart_sdk.backends.modal import backend
+from coldstart_sdk.backends.modal import backend, release
 from coldstart_sdk.declare.read import read
 from coldstart_sdk.errors import LifecycleError, PlatformError, UsageError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.rehearsal.modal.plane import Plane
 from tests.commands import HEAD
-from tests.modal_clients import Client, every_client
+from tests.modal_clients import Client, every_client, newest_client
 
 VOICE = """
-@warm_model(
-    name="voice",
-    weights={"w": Weights.local("w.bin")},
-    image=Container.python("3.11").copy("w.bin", "w.bin"),
-)
+@warm_model(name="voice")
 class Voice:
     @hook.load
-    def load(self, weights):
-        self.greeting = weights["w"].path.read_text()
+    def load(self):
+        self.greeting = "hello"
+        if self.greeting == "torn":
+            raise OSError("torn file")
 
     @endpoint(default=True)
     def speak(self, text: str) -> str:
@@ -37,6 +36,14 @@ class Voice:
     @endpoint
     def count(self, upto: int):
         yield from range(upto)
+
+    @endpoint
+    def boom(self):
+        raise KeyError("a path of ours")
+"""
+WEIGHTS = """name="voice",
+    weights={"w": Weights.local("w.bin")},
+    image=Container.python("3.11").copy("w.bin", "w.bin"),
 """
 
 
@@ -50,10 +57,11 @@ def plane(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
         yield plane
 
 
-def a_bundle(folder: Path, greeting: str = "hello") -> tuple[Plan, Path]:
+def a_bundle(folder: Path, greeting: str = "hello", options: str = 'name="voice"') -> tuple[Plan, Path]:
     path = folder / f"voice_{greeting}.py"
-    path.write_text(HEAD + "from coldstart_sdk import Container\n" + VOICE)
-    (folder / "w.bin").write_text(greeting)
+    text = VOICE.replace('name="voice"', options).replace('greeting = "hello"', f'greeting = "{greeting}"')
+    path.write_text(f"{HEAD}from coldstart_sdk import Container, Scale\n{text}")
+    (folder / "w.bin").write_text("weights")
     before = list(sys.path)
     try:
         spec = read(entry.load(str(path)))
@@ -67,22 +75,77 @@ def a_bundle(folder: Path, greeting: str = "hello") -> tuple[Plan, Path]:
 
 
 @every_client
-def test_a_deployment_fills_the_volume_starts_a_worker_and_is_done_once(
-    tmp_path: Path, plane: Plane, client: Client
+def test_a_deployment_fills_the_volume_asks_once_and_is_done_once(
+    tmp_path: Path, plane: Plane, client: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plan, out = a_bundle(tmp_path)
+    plan, out = a_bundle(tmp_path, options=WEIGHTS)
 
     first = backend.deploy(plan, out)
+    told = capfd.readouterr().err
     again = backend.deploy(plan, out)
 
-    assert (first["changed"], again["changed"]) == (True, False), client.version
+    assert (first["did"], again["did"]) == ("created", "nothing to change"), client.version
     assert first["url"].endswith("/http")
+    assert (first["asked"], first["answer"]) == ("speak", "yes")
     assert first["state"] == "ready"
     assert first["ready_s"] > 0
+    assert "fetch:w" in told, "how the volume is filled"
+    assert "restored:reseed" in told, "how the first worker started"
+    assert again["url"] == first["url"]
     rpcs = [seen.rpc for seen in plane.world.seen]
     assert rpcs.index("VolumeCommit") < rpcs.index("ContainerCheckpoint"), "filled before any snapshot"
     assert rpcs.count("ContainerCheckpoint") == 1, "the second deployment starts nothing new"
     assert len(backend.history("voice")) == 1
+
+
+@newest_client
+def test_what_a_deployment_would_change_is_told_before_it(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    del plane
+    plan, out = a_bundle(tmp_path)
+    assert backend.changes(plan, out) == (f"release: none -> {release.tag(plan, out)}",), client.version
+    backend.deploy(plan, out)
+    assert backend.changes(plan, out) == ()
+
+    plan, out = a_bundle(tmp_path, options='name="voice", scale=Scale(max=7)')
+    changes = backend.changes(plan, out)
+
+    assert "modal_app.py: - max_containers=3," in changes
+    assert "modal_app.py: + max_containers=7," in changes
+    assert "code/voice_hello.py: changes" in changes
+    elsewhere = shutil.copytree(out, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(release.FILE))
+    assert "not deployed from this folder" in backend.changes(plan, elsewhere)[1]
+
+
+@newest_client
+def test_a_deployment_that_does_not_answer_is_taken_back(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    del plane
+    with pytest.raises(PlatformError, match=r"load:load raised .*; the new app was stopped") as told:
+        backend.deploy(*a_bundle(tmp_path, "torn"))
+    assert told.value.fix, client.version
+    assert backend.status("voice")["state"] == "stopped"
+    backend.deploy(*a_bundle(tmp_path, "hello"))
+
+    with pytest.raises(PlatformError, match=r"load:load raised .*; v1 is live again"):
+        backend.deploy(*a_bundle(tmp_path, "torn"))
+
+    assert list(backend.invoke("voice", None, {"text": "you"})) == ["hello you"]
+
+
+@newest_client
+def test_an_answer_that_cannot_be_had_is_told_as_the_workers_failure(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    del plane
+    backend.deploy(*a_bundle(tmp_path))
+
+    with pytest.raises(LifecycleError, match="failed: boom raised KeyError") as told:
+        list(backend.invoke("voice", "boom", {}))
+
+    assert "log knows more under" in told.value.fix, client.version
 
 
 @every_client
@@ -94,7 +157,7 @@ def test_the_verbs_see_call_scale_and_end_what_is_deployed(
 
     assert list(backend.invoke("voice", None, {"text": "you"})) == ["hello you"], client.version
     assert list(backend.invoke("voice", "count", {"upto": 3})) == [0, 1, 2]
-    with pytest.raises(LifecycleError, match="unknown argument, did you mean text"):
+    with pytest.raises(UsageError, match="unknown argument, did you mean text"):
         list(backend.invoke("voice", "speak", {"txet": "you"}))
     status = backend.status("voice")
     assert (status["state"], status["workers"], status["release"]) == ("deployed", 1, "v1")

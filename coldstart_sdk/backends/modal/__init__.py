@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from coldstart_sdk.bundle import Bundle
     from coldstart_sdk.errors import Problem
     from coldstart_sdk.plan import Capabilities, Plan
-    from coldstart_sdk.plugins import Platform
+    from coldstart_sdk.plugins import Platform, Preview
+
+    class _Module(Platform, Preview, Protocol):
+        """What `platform` offers."""
 
 
 class Modal:
@@ -43,6 +46,9 @@ class Modal:
         told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
         return told
 
+    def changes(self, plan: Plan, bundle: Path) -> tuple[str, ...]:
+        return _platform().changes(plan, bundle)
+
     def deploy(self, plan: Plan, bundle: Path) -> Mapping[str, Any]:
         return _platform().deploy(plan, bundle)
 
@@ -68,10 +74,10 @@ class Modal:
         _platform().delete(app)
 
 
-def _platform() -> Platform:
+def _platform() -> _Module:
     import importlib  # noqa: PLC0415 - a plan and a bundle need no platform
 
-    return cast("Platform", importlib.import_module("coldstart_sdk.backends.modal.platform"))
+    return cast("_Module", importlib.import_module("coldstart_sdk.backends.modal.platform"))
 
 
 backend = Modal()

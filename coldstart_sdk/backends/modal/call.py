@@ -9,11 +9,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from coldstart_sdk.errors import LifecycleError, PlatformError
+from coldstart_sdk.errors import ColdstartError, LifecycleError, PlatformError, UsageError
 from coldstart_sdk.frozen import dataclass
 
 
@@ -42,8 +43,18 @@ def invoke(app: str, name: str, endpoint: str | None, arguments: Mapping[str, An
 
 def url(app: str, name: str, *, http: bool) -> str:
     """Where its HTTP app answers."""
-    method = "http" if http else "coldstart_http"
-    return str(next(_ask("url", {"app": app, "name": name, "method": method})))
+    return str(next(_ask("url", {"app": app, "name": name, "method": _http(http=http)})))
+
+
+def first(app: str, name: str, *, http: bool, asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`url`, `trace`, and for the arguments of `coldstart_invoke` also the `chunks` or what was `refused`."""
+    given = {"app": app, "name": name, "method": _http(http=http), "asked": asked}
+    told: dict[str, Any] = next(_ask("first", given))
+    return told
+
+
+def _http(*, http: bool) -> str:
+    return "http" if http else "coldstart_http"
 
 
 def scale(app: str, name: str, *, least: int, most: int) -> None:
@@ -78,13 +89,14 @@ def _ask(what: str, given: Mapping[str, Any], env: Mapping[str, str] | None = No
             )
 
 
-def _refusal(text: str, kind: str) -> LifecycleError | PlatformError:
+def _refusal(text: str, kind: str) -> ColdstartError:
     """The worker's own words, where these are; otherwise Modal's."""
     with suppress(ValueError, KeyError, TypeError):
         error = json.loads(text)["error"]
-        return LifecycleError(
-            f"{error['type']}: {error['message']}", fix=f"The worker's log knows more under {error['id']}."
-        )
+        said = f"{error['type']}: {error['message']}"
+        if kind == "ValueError":
+            return UsageError(said, fix="Call again with what it takes.")
+        return LifecycleError(said, fix=f"The worker's log knows more under {error['id']}.")
     message, _, rest = text.partition("\n")
     where, _, fix = (
         rest.partition("\nfix: ") if rest.startswith("at: ") else ("", "", rest.removeprefix("fix: "))
@@ -127,12 +139,30 @@ def _url(app: str, name: str, method: str) -> Iterator[Any]:
     yield getattr(_instance(app, name), method).get_web_url()
 
 
+def _first(app: str, name: str, method: str, asked: Mapping[str, Any] | None) -> Iterator[Any]:
+    instance = _instance(app, name)
+    told: dict[str, Any] = {"url": getattr(instance, method).get_web_url()}
+    if asked:
+        began_s = time.monotonic()
+        try:
+            told["chunks"] = sum(1 for _ in instance.coldstart_invoke.remote_gen(**asked))
+        except ValueError as refused:  # what the worker says of arguments that it does not take
+            told["refused"] = json.loads(str(refused))["error"]["message"]
+        told["answered_s"] = round(time.monotonic() - began_s, 3)
+    yield {**told, "trace": instance.trace.remote()}
+
+
 def _scale(app: str, name: str, least: int, most: int) -> Iterator[Any]:
     _instance(app, name).update_autoscaler(min_containers=least, max_containers=most)
     yield from ()
 
 
-_VERBS: Mapping[str, Callable[..., Iterator[Any]]] = {"call": _call, "url": _url, "scale": _scale}
+_VERBS: Mapping[str, Callable[..., Iterator[Any]]] = {
+    "call": _call,
+    "first": _first,
+    "scale": _scale,
+    "url": _url,
+}
 
 
 if __name__ == "__main__":

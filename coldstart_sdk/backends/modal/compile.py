@@ -16,6 +16,7 @@ from coldstart_sdk.bundle import Artifact, Bundle, code
 from coldstart_sdk.plan import Plan, Stage
 from coldstart_sdk.spec import EndpointSpec, Origin, Place, Snapshot, Spec
 
+MODULE = "modal_app.py"
 PYTHON = "3.11"
 """Where the declaration names none: the oldest that Modal's client will go on taking."""
 UV = "0.9.7"
@@ -48,7 +49,7 @@ def compile_bundle(plan: Plan, project: Path) -> Bundle:
                 Artifact(path=f"code/{file.path}", content=file.content, executable=file.executable)
                 for file in files
             ),
-            Artifact(path="modal_app.py", content=module(plan, _folders(plan, project))),
+            Artifact(path=MODULE, content=module(plan, _folders(plan, project))),
             Artifact(path="plan.json", content=plan.to_json()),
         ),
     )

@@ -1,42 +1,98 @@
 """Deploy to Modal and look after what was deployed, each through Modal's own command line.
 
-Nothing is kept here: which class an app serves stands in the tag of its release, `Class.digest`.
+Which class an app serves stands in the tag of its release, `Class.digest`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from coldstart_sdk import bundle as bundles
-from coldstart_sdk.backends.modal import call
-from coldstart_sdk.backends.modal.compile import class_name
+from coldstart_sdk.backends.modal import call, release, sample
+from coldstart_sdk.backends.modal.compile import MODULE, class_name
 from coldstart_sdk.backends.modal.refuse import TAG
-from coldstart_sdk.errors import PlatformError, UsageError
+from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
-_MODULE = "modal_app.py"
+
+def changes(plan: Plan, bundle: Path) -> tuple[str, ...]:
+    """What a deployment would change, a line each; nothing where this very bundle is live."""
+    wanted, live = release.tag(plan, bundle), str(_live(plan.spec.name).get("tag") or "")
+    return () if live == wanted else tuple(release.changes(bundle, live, wanted))
 
 
 def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
-    """Fill the volume, deploy, start one worker; nothing of it where this very bundle is live already."""
-    tag = _tag(plan, bundle)
-    live = _live(plan.spec.name)
+    """Fill the volume, deploy, ask once; nothing of it where this very bundle is live already."""
+    tag, live = release.tag(plan, bundle), _live(plan.spec.name)
     if live.get("tag") == tag:
-        return _told(plan, bundle, tag, changed=False)
+        url = call.url(plan.spec.name, class_name(plan.spec), http=_has_http(plan))
+        return _told(plan, tag, did="nothing to change") | {"url": url}
     if plan.volume and plan.spec.weights:
-        _modal("run", f"{_MODULE}::prefetch", cwd=bundle)
-    _modal("deploy", _MODULE, "--tag", tag, cwd=bundle)
-    return _told(plan, bundle, tag, changed=True)
+        _modal("run", f"{MODULE}::prefetch", cwd=bundle, is_told=True)
+    _modal("deploy", MODULE, "--tag", tag, cwd=bundle, is_told=True)
+    try:
+        smoke = _smoke(plan, bundle)
+    except ColdstartError as failed:
+        back = _back(plan.spec.name, live)
+        raise PlatformError(f"{failed.message}; {back}", fix=failed.fix, where=failed.where) from failed
+    release.keep(bundle, tag)
+    return _told(plan, tag, did="updated" if live else "created") | smoke
+
+
+def _smoke(plan: Plan, bundle: Path) -> dict[str, Any]:
+    """One request to the first worker, and how that one started."""
+    spec, asked = plan.spec, sample.of(plan.spec)
+    first = call.first(
+        spec.name,
+        class_name(spec),
+        http=_has_http(plan),
+        asked={"endpoint": asked.endpoint, "arguments": asked.arguments} if asked else None,
+    )
+    trace = Trace.from_json(json.dumps(first["trace"]))
+    file = bundle / "first.trace.json"
+    file.write_text(trace.to_json(), encoding="utf-8")
+    sys.stderr.write(render(trace, width=100) + "\n")
+    return {
+        "url": first["url"],
+        **_answered(asked, first),
+        "state": trace.state.value,
+        "ready_s": trace.anchors.ready_s,
+        "trace": str(file),
+    }
+
+
+def _answered(asked: sample.Sample | None, first: Mapping[str, Any]) -> dict[str, Any]:
+    """What came of the request; a refusal of what we made up is an answer."""
+    if asked is None:
+        return {"asked": "nothing: what its endpoints take is yours to give"}
+    refused = first.get("refused")
+    chunks = f"{first.get('chunks')} chunks" if asked.streams else "yes"
+    return {
+        "asked": asked.endpoint,
+        "answer": f"refused what was made up: {refused}" if refused else chunks,
+        "first_answer_s": first["answered_s"],
+    }
+
+
+def _back(app: str, before: Mapping[str, Any]) -> str:
+    """Undo a deployment that does not answer."""
+    if not before:
+        delete(app)
+        return "the new app was stopped"
+    try:
+        _modal("app", "rollback", app, str(before["version"]))
+    except PlatformError as refused:
+        return f"and {before['version']} could not be brought back: {refused.message}"
+    return f"{before['version']} is live again"
 
 
 def status(app: str) -> Mapping[str, Any]:
@@ -108,11 +164,6 @@ def delete(app: str) -> None:
 # ---- releases
 
 
-def _tag(plan: Plan, bundle: Path) -> str:
-    digest = hashlib.sha256((bundle / bundles.MANIFEST).read_bytes()).hexdigest()
-    return f"{class_name(plan.spec)}.{digest[:12]}"
-
-
 def _class(app: str) -> str:
     tag = str(_live(app).get("tag") or "")
     if match := re.fullmatch(TAG, tag):
@@ -136,26 +187,14 @@ def _live(app: str) -> Mapping[str, Any]:
     return next(iter(_releases(app)), {})
 
 
-def _told(plan: Plan, bundle: Path, tag: str, *, changed: bool) -> dict[str, Any]:
-    """Where it answers, and how a worker of it started."""
-    spec = plan.spec
-    name = class_name(spec)
-    url = call.url(spec.name, name, http=spec.endpoint("http") is None)
-    asked = call.Target(app=spec.name, name=name, method="trace", streams=False)
-    trace = Trace.from_json(json.dumps(next(call.call(asked, {}))))
-    file = bundle / "first.trace.json"
-    file.write_text(trace.to_json(), encoding="utf-8")
-    sys.stderr.write(render(trace, width=100) + "\n")
-    return {
-        "app": spec.name,
-        "release": _live(spec.name).get("version"),
-        "tag": tag,
-        "changed": changed,
-        "url": url,
-        "state": trace.state.value,
-        "ready_s": trace.anchors.ready_s,
-        "trace": str(file),
-    }
+def _told(plan: Plan, tag: str, *, did: str) -> dict[str, Any]:
+    app = plan.spec.name
+    return {"did": did, "app": app, "release": _live(app).get("version"), "tag": tag}
+
+
+def _has_http(plan: Plan) -> bool:
+    """Whether the name `http` is free for the HTTP app."""
+    return plan.spec.endpoint("http") is None
 
 
 def _unknown(app: str) -> PlatformError:
@@ -173,12 +212,25 @@ def _json(*arguments: str) -> list[dict[str, Any]]:
     return [{name.lower().replace(" ", "_"): text for name, text in row.items()} for row in rows]
 
 
-def _modal(*arguments: str, cwd: Path | None = None) -> str:
+def _modal(*arguments: str, cwd: Path | None = None, is_told: bool = False) -> str:
+    """What it says; with `is_told` the person who waits hears it as it comes."""
     with _process(*arguments, cwd=cwd) as process:
-        out, err = process.communicate()
+        out, err = _heard(process) if is_told else process.communicate()
     if process.returncode:
         raise _refused(" ".join(arguments[:2]), err or out)
     return out
+
+
+def _heard(process: subprocess.Popen[str]) -> tuple[str, str]:
+    assert process.stdout and process.stderr  # noqa: PT018, S101 - both are pipes
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        err = pool.submit(process.stderr.read)
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.strip():
+                sys.stderr.write(f"  {line.rstrip()}\n")
+        return "".join(said), err.result()
 
 
 def _process(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:

@@ -33,6 +33,7 @@ from coldstart_sdk.events import (
     Event,
     FactsSeen,
     Noted,
+    Outcome,
     SpanRecorded,
     StepEnded,
     StepProgress,
@@ -174,14 +175,22 @@ class Worker:
         return told
 
     def prefetch(self) -> None:
-        """Bring every weight to where workers will look for it."""
+        """Bring every weight to where workers will look for it, and say so to whoever waits."""
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not on a worker's way
 
+        from coldstart_sdk.backends.modal.filling import Filling  # noqa: PLC0415 - as above
+
+        self.says = False
+        self._witness.journal.also(Filling())
         steps = [step for step in self.life.plan.steps if step.work is Work.WEIGHT]
         with ThreadPoolExecutor(max_workers=len(steps) or 1) as pool:
-            for _ in pool.map(self.life.steps.do, steps):
+            for _ in pool.map(self._bring, steps):
                 pass  # raises what a fetch raised
         self._commit()
+
+    def _bring(self, step: Step) -> None:
+        self.life.steps.do(step)
+        self._emit(StepEnded(at_s=now(), step=step.name, outcome=Outcome.DONE))
 
     def build(self) -> None:
         """What belongs into the image: weights that are put there, and the `build` hooks."""
