@@ -122,11 +122,14 @@ def test_a_first_deploy_builds_creates_and_asks(account: Account) -> None:
 def test_what_is_sent_is_the_bundles_own_file(account: Account) -> None:
     account.deploy(gpu=("L4",))
 
-    sent = next(asked.body for asked in account.control.asked if asked.method == "POST")
+    sent = next(
+        asked.body for asked in account.control.asked if asked.path == "/v2/serverless" and asked.body
+    )
     assert sent == json.loads((account.folder / "out" / "endpoint.json").read_text())
 
 
 def test_a_second_deploy_of_the_same_changes_nothing(account: Account) -> None:
+    account.control.secrets = {"HF_TOKEN"}
     account.deploy(gpu=("L4",), secrets=("HF_TOKEN",))
     before = account.control.changes()
 
@@ -263,6 +266,73 @@ def test_a_volume_in_another_data_centre_is_named(account: Account) -> None:
 
     with pytest.raises(PlatformError, match="US-KS-2"):
         account.deploy(**VOLUME)
+
+
+def test_a_secret_that_the_account_lacks_is_named_before_anything_is_built(account: Account) -> None:
+    account.control.secrets = {"OTHER"}
+
+    with pytest.raises(PlatformError, match="no secret HF_TOKEN") as refused:
+        account.deploy(secrets=("HF_TOKEN", "OTHER"))
+
+    assert "console.runpod.io/user/secrets" in refused.value.fix
+    assert account.built == []
+    assert account.control.changes() == []
+
+
+def test_a_key_for_rest_alone_deploys_and_says_what_was_not_verified(
+    account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.control.has_no_graph = True
+
+    told = account.deploy(gpu=("L4",), secrets=("HF_TOKEN",))
+
+    assert told["did"] == "created"
+    assert "secrets are not verified" in capsys.readouterr().err
+    with pytest.raises(PlatformError, match="REST alone"):
+        account.deploy(**CACHED)
+
+
+COMMIT = "a" * 40
+CACHED: dict[str, Any] = {"gpu": ("L4",), "weights": {"w": a_weight("org/model", revision=COMMIT)}}
+REFERENCE = f"https://huggingface.co/org/model:{COMMIT}"
+
+
+def test_a_model_of_the_hub_is_put_into_hosts_caches_and_nothing_else_is_reset(account: Account) -> None:
+    scale = ScaleSpec(min=0, max=7, idle_s=42.0)
+
+    account.deploy(**CACHED, scale=scale, timeout_s=100.0)
+    again = account.deploy(**CACHED, scale=scale, timeout_s=100.0)
+
+    live = account.control.endpoints[ENDPOINT]
+    assert account.control.models[ENDPOINT] == [REFERENCE]
+    assert live["workers"] == {"min": 0, "max": 7, "idleTimeout": 42}
+    assert live["timeout"] == 200_000
+    assert again["did"] == "nothing to change"
+
+
+def test_a_model_that_is_no_longer_declared_leaves_the_caches(account: Account) -> None:
+    account.deploy(**CACHED)
+
+    account.deploy(gpu=("L4",))
+
+    assert account.control.models[ENDPOINT] == []
+
+
+def test_a_model_whose_deploy_fails_is_taken_back_too(account: Account) -> None:
+    account.deploy(gpu=("L4",))
+    account.answer = {"error": "it broke"}
+
+    with pytest.raises(PlatformError, match="live again"):
+        account.deploy(**CACHED)
+
+    assert account.control.models[ENDPOINT] == []
+
+
+def test_a_volume_is_kept_when_a_model_is_attached(account: Account) -> None:
+    account.deploy(**{**VOLUME, **CACHED, "place": Place.ORIGIN})
+
+    assert account.control.models[ENDPOINT] == [REFERENCE]
+    assert account.control.endpoints[ENDPOINT]["networkVolumes"] == ["vol1"]
 
 
 def test_history_tells_each_release_and_rollback_brings_its_image_back(account: Account) -> None:

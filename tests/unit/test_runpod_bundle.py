@@ -180,6 +180,30 @@ def test_a_weight_of_this_machine_is_refused_unless_it_goes_along(tmp_path: Path
     )
 
 
+COMMIT = "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"weights": {"w": a_weight("o/m", revision=COMMIT)}}, [f"https://huggingface.co/o/m:{COMMIT}"]),
+        ({"weights": {"w": a_weight("o/m")}}, ["https://huggingface.co/o/m:main"]),
+        ({"weights": {"w": a_weight("o/m", include=("*.bin",))}}, []),
+        ({"weights": {"w": a_weight("o/m"), "v": a_weight("o/n")}}, []),
+        ({"weights": {"w": a_weight("o/m")}, "place": Place.IMAGE}, []),
+        ({"weights": {"w": a_weight("o/m")}, "gpu": ()}, []),
+        ({"weights": {"w": a_weight("o/m")}, "overrides": {"runpod": {"cachedModel": False}}}, []),
+    ],
+    ids=["pinned", "main", "part-of-it", "two", "baked", "no-gpu", "switched-off"],
+)
+def test_a_host_brings_the_one_whole_model_that_lies_nowhere_nearer(
+    tmp_path: Path, fields: dict[str, Any], wanted: list[str]
+) -> None:
+    made = files(tmp_path, **{"gpu": ("L4",), **fields}).get("cached_models.json")
+
+    assert (json.loads(text(made))["modelReferences"] if made else []) == wanted
+
+
 def test_the_projects_own_lock_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text("numpy==2.0\nrunpod==1.12.0\n")
 

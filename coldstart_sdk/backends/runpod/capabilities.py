@@ -81,7 +81,8 @@ CAPABILITIES = Capabilities(
     response_limit_bytes=10 * _MB,
     chunk_limit_bytes=1 * _MB,
     volume_path="/runpod-volume",  # docs, storage/network-volumes
-    # `mode` is queue or http, `region` the data centres, `image` the repository that images are pushed to;
+    # `mode` is queue or http, `region` the data centres, `image` the repository that images are pushed to,
+    # `cachedModel` whether hosts may bring a model before a worker starts;
     # the rest is in v2 CreateEndpointRequest.
     overrides=frozenset(
         {
@@ -96,6 +97,7 @@ CAPABILITIES = Capabilities(
             "scaling",
             "minCudaVersion",
             "allowedCudaVersions",
+            "cachedModel",
         }
     ),
     lacks={

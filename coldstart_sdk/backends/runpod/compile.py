@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from coldstart_sdk import record
-from coldstart_sdk.backends.runpod import base, body, dockerfile, hub, workflow
+from coldstart_sdk.backends.runpod import base, body, dockerfile, hub, models, workflow
 from coldstart_sdk.bundle import Artifact, Bundle, code
 from coldstart_sdk.errors import BundleError
 from coldstart_sdk.manifest import LOCK_NAME
@@ -35,7 +35,8 @@ def compile_bundle(plan: Plan, project: Path) -> Bundle:
     _refuse_what_stays_here(plan)
     files = _image(plan, project)
     name = f"{body.overrides(plan).get('image', plan.spec.name)}:{tag(files)}"
-    return Bundle(target="runpod", artifacts=(*files, *_around(plan), *_asked(plan, name)))
+    asked = (*_asked(plan, name), *_models(plan, files))
+    return Bundle(target="runpod", artifacts=(*files, *_around(plan), *asked))
 
 
 def tag(files: Iterable[Artifact]) -> str:
@@ -88,6 +89,12 @@ def _asked(plan: Plan, image: str) -> tuple[Artifact, ...]:
         Artifact(path="endpoint.json", content=_json(body.endpoint(plan, image))),
         *([Artifact(path="volume.json", content=_json(volume))] if volume else []),
     )
+
+
+def _models(plan: Plan, files: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    """What is asked of GraphQL, for REST v2 has no such field."""
+    wanted = models.references(plan, files)
+    return (Artifact(path=models.FILE, content=_json({"modelReferences": wanted})),) if wanted else ()
 
 
 def _weights(plan: Plan, user: tuple[Artifact, ...]) -> tuple[Artifact, ...]:

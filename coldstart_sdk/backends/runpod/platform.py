@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import sys
 import threading
 import time
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from coldstart_sdk.backends.runpod import diff, dockerfile
+from coldstart_sdk.backends.runpod import diff, dockerfile, models
 from coldstart_sdk.backends.runpod.client import Client
 from coldstart_sdk.backends.runpod.diff import Change
+from coldstart_sdk.backends.runpod.graph import Graph
 from coldstart_sdk.backends.runpod.image import Builder, build_and_push
 from coldstart_sdk.errors import ColdstartError, PlatformError
 from coldstart_sdk.plan import Plan
@@ -30,6 +32,8 @@ QUIET_S = 5.0
 """A log that says nothing for so long has told what there was."""
 _ENDPOINTS = "/v2/serverless"
 _VOLUMES = "/v2/network-volumes"
+_MODELS = "modelReferences"
+_SECRET = re.compile(r"\{\{ RUNPOD_SECRET_(\w+) \}\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Platform:
 
     def __init__(self, client: Client, *, builder: Builder = build_and_push, poll_s: float = POLL_S) -> None:
         self._client = client
+        self._graph = Graph(client)
         self._builder = builder
         self._poll_s = poll_s
 
@@ -71,8 +76,38 @@ class Platform:
         live = self._find(plan.spec.name)
         if live is not None:
             _refuse_another_kind(wanted, live)
+        self._refuse_unknown_secrets(wanted["env"])
         wanted |= self._volumes(bundle, make=make)
-        return _Compared(wanted=wanted, live=live, changed=diff.changes(wanted, live or {}))
+        wanted[_MODELS] = _models(bundle)
+        known = {_MODELS: self._attached(live, wanted), **(live or {})}
+        return _Compared(wanted=wanted, live=live and known, changed=diff.changes(wanted, known))
+
+    def _attached(self, live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[str]:
+        """The models in hosts' caches; asked for only where there can be any."""
+        if live is None or "gpu" not in wanted:
+            return []
+        try:
+            return list(self._graph.models(live["id"]))
+        except PlatformError:
+            if wanted[_MODELS]:
+                raise
+            return []  # who wants none needs no GraphQL
+
+    def _refuse_unknown_secrets(self, env: Mapping[str, str]) -> None:
+        """What RunPod makes of a reference to a secret that is not there is not known: none is sent."""
+        named = {found[1] for value in env.values() if (found := _SECRET.fullmatch(value))}
+        if not named:
+            return
+        try:
+            missing = sorted(named - self._graph.secrets())
+        except PlatformError as refused:  # a key may be for REST alone
+            sys.stderr.write(f"secrets are not verified: {refused.message}\n")
+            return
+        if missing:
+            raise PlatformError(
+                f"the account has no secret {' and none '.join(missing)}",
+                fix=f"Make it: https://console.runpod.io/user/secrets, with the name {missing[0]}.",
+            )
 
     def _rolled_out(
         self,
@@ -82,11 +117,17 @@ class Platform:
         bundle: Path,
         smoke_s: float,
     ) -> Mapping[str, Any]:
+        asked = {field: value for field, value in wanted.items() if field != _MODELS}
+        rest = tuple(change for change in changed if change.field != _MODELS)
         if live is None:
-            made = self._client.post(_ENDPOINTS, wanted)
+            made = self._client.post(_ENDPOINTS, asked)
+        elif rest:
+            made = self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.patch(asked, rest))
         else:
-            made = self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.patch(wanted, changed))
+            made = live
         try:
+            if len(rest) < len(changed):
+                self._graph.attach(made["id"], wanted[_MODELS])
             smoke = self._smoke(made, bundle, smoke_s)
         except ColdstartError as failed:
             self._back(made, live, changed)
@@ -101,8 +142,12 @@ class Platform:
     ) -> None:
         if live is None:
             self._client.delete(f"{_ENDPOINTS}/{made['id']}")
-        else:
-            self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.undo(live, changed))
+            return
+        rest = tuple(change for change in changed if change.field != _MODELS)
+        if rest:
+            self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.undo(live, rest))
+        if len(rest) < len(changed):
+            self._graph.attach(live["id"], live[_MODELS])
 
     def _volumes(self, bundle: Path, *, make: bool) -> dict[str, Any]:
         """The id of the volume that the bundle asks for, made where there is none of that name."""
@@ -343,6 +388,11 @@ class Platform:
 
     def _pause(self) -> None:
         time.sleep(self._poll_s)
+
+
+def _models(bundle: Path) -> list[str]:
+    file = bundle / models.FILE
+    return list(json.loads(file.read_text(encoding="utf-8"))[_MODELS]) if file.exists() else []
 
 
 def _bare(name: str) -> str:

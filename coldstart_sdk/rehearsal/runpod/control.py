@@ -1,7 +1,9 @@
-"""RunPod's control plane on loopback, REST v2: endpoints, workers, releases, logs, volumes.
+"""RunPod's control plane on loopback, REST v2: endpoints, workers, releases, logs, volumes; some GraphQL.
 
 Made from RunPod's REST v2 specification 2.0.0, and from what its server refuses beyond that (migration notes,
 2026-08-18). `check` sees every body, and may raise ValueError: a test gives it the specification's schemas.
+GraphQL knows three requests, made from the `runpod` package 2.0.0rc2 (its list of secrets) and from runpodctl
+2.4 (models of an endpoint, and saving one, which resets whatever is left out).
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class Control:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.workers: list[dict[str, Any]] = []
         self.log: list[str] = []
+        self.secrets: set[str] = set()
+        self.has_no_graph = False
+        self.models: dict[str, list[str]] = {}
+        """References of cached models, by endpoint."""
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
         """Statuses, with headers, for the requests to come."""
         self._check = check or (lambda *_: None)
@@ -99,7 +105,12 @@ class Control:
 
     def changes(self) -> list[str]:
         """What was asked that changes something."""
-        return [f"{asked.method} {asked.path}" for asked in self.asked if asked.method != "GET"]
+        return [
+            f"{asked.method} {asked.path}"
+            for asked in self.asked
+            if asked.method != "GET"
+            and not (asked.path == "/graphql" and "mutation" not in asked.body["query"])
+        ]
 
     def note(self, asked: Asked) -> None:
         with self._lock:
@@ -181,6 +192,60 @@ class Control:
             "releases": known,
         }
 
+    def graph(self, body: Any) -> dict[str, Any]:  # noqa: ANN401 - plain JSON
+        """One GraphQL request."""
+        if self.has_no_graph:
+            raise RefusedError(403, "this key is for REST alone")
+        query = body["query"]
+        if "secrets" in query:
+            named = [{"id": name, "name": name} for name in sorted(self.secrets)]
+            return {"data": {"myself": {"secrets": named}}}
+        if "endpoints" in query:
+            return {"data": {"myself": {"endpoints": [self._in_graph(name) for name in self.endpoints]}}}
+        return {"data": {"saveEndpoint": self._saved(body["variables"]["input"])}}
+
+    def _in_graph(self, name: str) -> dict[str, Any]:
+        """An endpoint as GraphQL reads it."""
+        live = self.endpoints[name]
+        gpu = live.get("gpu") or {"pools": [], "count": 0}
+        excluded = [f"-{each}" for each in gpu.get("excludedTypes") or ()]
+        return {
+            "id": name,
+            "name": live["name"],
+            "gpuIds": ",".join((*gpu["pools"], *excluded)),
+            "gpuCount": gpu["count"],
+            "workersMin": live["workers"]["min"],
+            "workersMax": live["workers"]["max"],
+            "idleTimeout": live["workers"].get("idleTimeout"),
+            "scalerType": live["scaling"]["type"],
+            "scalerValue": live["scaling"].get("queueDelay") or live["scaling"].get("requestCount"),
+            "executionTimeoutMs": live["timeout"],
+            "networkVolumeIds": [
+                {"networkVolumeId": each, "dataCenterId": self.volumes[each]["dataCenter"]}
+                for each in live["networkVolumes"]
+            ],
+            "modelReferences": self.models.get(name, []),
+        }
+
+    def _saved(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is left out is reset to a default, as RunPod has measured of its own server."""
+        name = given["id"]
+        live = self._endpoint(name)
+        live["workers"] = {
+            "min": given.get("workersMin", 0),
+            "max": given.get("workersMax", 3),
+            "idleTimeout": given.get("idleTimeout", 10),
+        }
+        value = given.get("scalerValue", 4)
+        live["scaling"] = {"type": given.get("scalerType", "QUEUE_DELAY"), "queueDelay": value}
+        live["timeout"] = given.get("executionTimeoutMs", 0)
+        volumes = given.get("networkVolumeIds", [])
+        if any(set(each) != {"networkVolumeId"} for each in volumes):
+            raise RefusedError(400, "networkVolumeIds holds a field that cannot be written")
+        live["networkVolumes"] = [each["networkVolumeId"] for each in volumes]
+        self.models[name] = list(given.get("modelReferences", self.models.get(name, [])))
+        return {"id": name, "modelReferences": self.models[name]}
+
     def _endpoint(self, name: str) -> dict[str, Any]:
         if name not in self.endpoints:
             raise RefusedError(404, "endpoint not found")
@@ -227,7 +292,10 @@ class _ControlHandler(Handler):
         headers: Mapping[str, str] = {}
         try:
             headers = self._control.refuse_if_told()
-            status, said = self._route(path.strip("/").split("/")[1:], body)
+            if path == "/graphql":
+                status, said = 200, self._control.graph(body)
+            else:
+                status, said = self._route(path.strip("/").split("/")[1:], body)
         except RefusedError as refused:
             status, headers = refused.status, refused.headers
             said = {"title": "Refused", "status": status, "detail": refused.detail}
