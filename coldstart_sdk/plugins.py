@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from coldstart_sdk.bundle import Bundle
-from coldstart_sdk.errors import PluginError
+from coldstart_sdk.errors import PluginError, Problem
 from coldstart_sdk.plan import Capabilities, Plan
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ class Compiler(Protocol):
     """`build`: spell a plan as files that the platform's own tools can run."""
 
     def compile(self, plan: Plan, project: Path) -> Bundle: ...
+
+
+@runtime_checkable
+class Lint(Protocol):
+    """`check`: what will go wrong with a declaration there, though it can be built."""
+
+    def lint(self, plan: Plan, project: Path) -> tuple[Problem, ...]: ...
 
 
 @runtime_checkable

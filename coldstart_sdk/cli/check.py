@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from coldstart_sdk.cli import inputs, prepare
+from coldstart_sdk.cli import foreseen, inputs, prepare
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.verb import (
     complete_file,
@@ -25,6 +25,7 @@ from coldstart_sdk.spec import Spec
     "check",
     ("coldstart check app.py", "the one declaration in the file"),
     ("coldstart check app.py:Voice", "one of several"),
+    ("coldstart check app.py --target modal", "also what does not survive a snapshot there"),
     ("coldstart check app.py --json", "for a script; exit code 2 when something is wrong"),
     (
         "coldstart check app.py -i text=hi --budget ready=15s,first=1.1x",
@@ -62,7 +63,9 @@ from coldstart_sdk.spec import Spec
 def command(console: Console, *, what: str, budget: str | None, **said: Any) -> None:  # noqa: ANN401 - click's options, each its own type
     """Read a declaration and show every mistake in it, each with where it stands and how to mend it.
 
-    Imports FILE, as a start would, and runs nothing of it beyond that. With --budget it starts FILE cold,
+    Imports FILE, as a start would, and runs nothing of it beyond that. With --target, or a declared memory
+    snapshot, it reads FILE for what does not survive one: CUDA touched too early, a device fixed at import,
+    threads, connections, open files, random state, secrets. With --budget it starts FILE cold,
     from an empty home unless --home names one: here, or with --target under the platform's own worker on
     loopback. A TRACE is held to the budget as it is.
     """
@@ -73,12 +76,14 @@ def command(console: Console, *, what: str, budget: str | None, **said: Any) -> 
         return
     _refuse_without_budget(what, said)
     spec = prepare.read(what)
+    asked = {name: said[name] for name in ("target", "store", "snapshot", "home")}
+    warned = foreseen.of(prepare.Asked(file=what, **asked), spec)
     if console.json:
-        console.result_json(
-            {"ok": True, "name": spec.name, "class": spec.qualname, "digest": spec.digest(), "spec": spec}
-        )
+        found = {"ok": True, "name": spec.name, "class": spec.qualname, "digest": spec.digest()}
+        console.result_json({**found, "warnings": foreseen.as_data(warned), "spec": spec})
         return
     console.result(console.table(_summary(spec)))
+    foreseen.show(warned, console)
     console.next(inputs.first_call(spec, what), f"coldstart plan {shlex.quote(what)} --target runpod")
 
 
@@ -88,10 +93,8 @@ def _refuse_without_budget(what: str, said: dict[str, Any]) -> None:
         "endpoint": "ENDPOINT",
         "receipt": "--receipt",
         "given": "-i",
-        "target": "--target",
         "pairs": "--set",
     }
-    flags |= {"store": "--store", "snapshot": "--snapshot", "home": "--home"}
     alone = [flag for name, flag in flags.items() if said[name]]
     if alone or what.endswith(".json"):
         raise UsageError(

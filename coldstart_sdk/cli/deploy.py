@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from coldstart_sdk import bundle, plugins
-from coldstart_sdk.cli import inputs
+from coldstart_sdk.cli import foreseen, inputs
 from coldstart_sdk.cli.build import compiled, shown
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.live import agreed
@@ -52,6 +52,7 @@ def command(
     made, folder = compiled(prepared, out)
     bundle.write(made, folder)
     console.did("build", f"{shown(folder)} was written")
+    foreseen.show(tuple(foreseen.of_plan(prepared)), console)
     if dry_run and preview is None:
         raise PluginError(
             f"the backend {backend.name!r} cannot say what a deploy would change",

@@ -93,7 +93,6 @@ def test_what_nobody_saw_is_over(tmp_path: Path) -> None:
     ("what", "arguments", "message"),
     [
         ("app.py", ["--receipt", "r.json"], "--receipt is for a start that is held to a budget"),
-        ("app.py", ["--target", "runpod"], "--target is for a start that is held to a budget"),
         ("app.py", ["--budget", "raedy=1s"], "there is no figure 'raedy'; did you mean ready"),
         ("app.py", ["--budget", "ready=1s", "--set", "net=1Gbit"], "--set is for a rehearsal"),
         ("app.py", ["speek", "--budget", "ready=1s"], "has no endpoint 'speek'"),
