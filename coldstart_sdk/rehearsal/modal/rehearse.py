@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldstart_sdk import record
+from coldstart_sdk.backends.modal import sample
 from coldstart_sdk.backends.modal.call import Target, call
 from coldstart_sdk.backends.modal.compile import class_name
 from coldstart_sdk.backends.modal.lint import lint
@@ -47,13 +48,6 @@ _HEADS = {
     "start": "on each cold start",
     "before": "before the snapshot, once",
     "after": "after the restore, on each cold start",
-}
-_SAMPLES: Mapping[str, object] = {
-    "string": "hello",
-    "integer": 1,
-    "number": 1.0,
-    "boolean": True,
-    "array": [],
 }
 
 
@@ -156,19 +150,15 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
             f"a rehearsal on Modal has no option {next(iter(said))!r}",
             fix="It takes endpoint, hub, input, net, requests, restores, skip and state.",
         )
-    endpoint = spec.endpoint(name) if name else (spec.default_endpoint or spec.endpoints[0])
-    if endpoint is None:
-        have = ", ".join(each.method for each in spec.endpoints)
-        raise UsageError(f"no endpoint is called {name!r}", fix=f"There are {have}.")
+    endpoint, arguments = _asked(spec, name, given)
     if net is not None and hub is None:
         raise UsageError(
             "net= needs a hub of ours to be the speed of",
             fix="Add --set hub=DIR, a folder of org/name/files with the weights.",
         )
-    arguments = _sample(endpoint) if given is None else _object(given)
     return Wish(
-        endpoint=None if arguments is None else endpoint,
-        arguments=arguments or {},
+        endpoint=endpoint,
+        arguments=arguments,
         restores=restores,
         requests=requests,
         state=state,
@@ -206,16 +196,17 @@ def _object(text: object) -> dict[str, Any]:
     return given
 
 
-def _sample(endpoint: EndpointSpec) -> dict[str, Any] | None:
-    """Arguments that the endpoint should take; None where only the user can know any."""
-    sample: dict[str, Any] = {}
-    for parameter in endpoint.parameters:
-        if parameter.required:
-            kind = str(parameter.schema.get("type"))
-            if parameter.medium or kind not in _SAMPLES:
-                return None
-            sample[parameter.name] = _SAMPLES[kind]
-    return sample
+def _asked(spec: Spec, name: object, given: object) -> tuple[EndpointSpec | None, dict[str, Any]]:
+    """The endpoint and its arguments; none where only the user can know any."""
+    if name is None and given is None:
+        made = sample.of(spec)
+        return (spec.endpoint(made.endpoint), dict(made.arguments)) if made else (None, {})
+    endpoint = spec.endpoint(str(name)) if name else (spec.default_endpoint or spec.endpoints[0])
+    if endpoint is None:
+        have = ", ".join(each.method for each in spec.endpoints)
+        raise UsageError(f"no endpoint is called {name!r}", fix=f"There are {have}.")
+    arguments = sample.arguments_of(endpoint) if given is None else _object(given)
+    return (None, {}) if arguments is None else (endpoint, arguments)
 
 
 @contextmanager
