@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from coldstart_sdk.errors import PlatformError
+from coldstart_sdk.errors import PlatformError, UsageError
 
 PLATFORM = "linux/amd64"
 _FOR_SURE_S = 20.0
@@ -25,18 +25,46 @@ class Builder(Protocol):
 
 
 def build_and_push(bundle: Path, image: str, secrets: Sequence[str]) -> None:
-    """With the first tool that works; what it says goes to stderr. Credentials are the tool's own."""
-    if _works("docker", "info"):
-        with _secret_files(secrets) as files:
-            _run("docker", *_docker(image, files), ".", cwd=bundle)
-    elif _works("buildah", "--version"):
-        with _secret_files(secrets) as files:
-            _run("buildah", "bud", *_buildah(image, files), ".", cwd=bundle)
-            _run("buildah", "push", *_insecure(image), image, f"docker://{image}", cwd=bundle)
-    else:
-        from coldstart_sdk.backends.runpod.append import append_and_push  # noqa: PLC0415 - only without a builder
+    """With the one that COLDSTART_BUILDER names, else the first that works; what it says goes to stderr.
 
-        append_and_push(bundle, image, secrets)
+    Credentials are the tool's own: those of `docker login`.
+    """
+    wanted = os.environ.get("COLDSTART_BUILDER") or _first_that_works()
+    if wanted not in _BUILDERS:
+        raise UsageError(
+            f"COLDSTART_BUILDER={wanted[:40]} is no builder", fix=f"It is one of {', '.join(_BUILDERS)}."
+        )
+    _BUILDERS[wanted](bundle, image, secrets)
+
+
+def _first_that_works() -> str:
+    if _works("docker", "info"):
+        return "docker"
+    return "buildah" if _works("buildah", "--version") else "registry"
+
+
+def _with_docker(bundle: Path, image: str, secrets: Sequence[str]) -> None:
+    with _secret_files(secrets) as files:
+        _run("docker", *_docker(image, files), ".", cwd=bundle)
+
+
+def _with_buildah(bundle: Path, image: str, secrets: Sequence[str]) -> None:
+    with _secret_files(secrets) as files:
+        _run("buildah", "bud", *_buildah(image, files), ".", cwd=bundle)
+        _run("buildah", "push", *_insecure(image), image, f"docker://{image}", cwd=bundle)
+
+
+def _in_registry(bundle: Path, image: str, secrets: Sequence[str]) -> None:
+    from coldstart_sdk.backends.runpod.append import append_and_push  # noqa: PLC0415 - only without a builder
+
+    append_and_push(bundle, image, secrets)
+
+
+_BUILDERS: Mapping[str, Builder] = {
+    "docker": _with_docker,
+    "buildah": _with_buildah,
+    "registry": _in_registry,
+}
 
 
 def _docker(image: str, secrets: dict[str, Path]) -> Iterator[str]:
