@@ -155,5 +155,5 @@ def _told(otherwise: Any) -> str:  # noqa: ANN401 - an Otherwise
 
 
 def _packages(plan: Plan | None) -> dict[str, int]:
-    """Sizes of what is installed here; only where the start was one of this environment."""
-    return kept.package_sizes() if plan is not None else {}
+    """Sizes of what the declared image holds; only where the start was one of this environment."""
+    return kept.package_sizes(plan.spec.image.pip) if plan and plan.spec.image.pip else {}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.trace.model import Trace
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 
 def traces(home: Path) -> Iterator[Path]:
@@ -41,18 +46,38 @@ def read(path: Path) -> Trace:
     return Trace.from_json(text, where=str(path))
 
 
-def package_sizes() -> dict[str, int]:
-    """Bytes of each installed distribution, by the packages that one imports from it: `torch/torchgen`."""
+def package_sizes(declared: Iterable[str]) -> dict[str, int]:
+    """Bytes of what these requirements bring, each by the packages that one imports: `torch/torchgen`."""
     from importlib.metadata import distributions, packages_distributions  # noqa: PLC0415 - slow
 
-    sizes: dict[str, int] = {}
-    for distribution in distributions():
-        with suppress(OSError, ValueError, KeyError):  # a broken installation has no size
-            sizes[distribution.name] = sum(file.size or 0 for file in distribution.files or ())
+    installed = {_plain(distribution.name): distribution for distribution in distributions()}
     packages: dict[str, list[str]] = {}
     for package, names in packages_distributions().items():
         for name in names:
-            packages.setdefault(name, []).append(package)
-    return {
-        "/".join(sorted(packages[name])): size for name, size in sizes.items() if size and name in packages
-    }
+            packages.setdefault(_plain(name), []).append(package)
+    sizes: dict[str, int] = {}
+    for name in _brought(declared, installed):
+        with suppress(OSError, ValueError):  # a broken installation has no size
+            size = sum(file.size or 0 for file in installed[name].files or ())
+            if size and name in packages:
+                sizes["/".join(sorted(packages[name]))] = size
+    return sizes
+
+
+def _brought(declared: Iterable[str], installed: Mapping[str, Distribution]) -> Iterator[str]:
+    """The distributions that are declared and here, and those that they require."""
+    waiting = [*declared]
+    seen: set[str] = set()
+    while waiting:
+        name = _plain(waiting.pop())
+        if name in seen or name not in installed:
+            continue
+        seen.add(name)
+        yield name
+        waiting += [need for need in installed[name].requires or () if "extra ==" not in need]
+
+
+def _plain(requirement: str) -> str:
+    """`F5_TTS==1.1` as indexes compare it: `f5-tts`."""
+    name = re.match(r"[A-Za-z0-9._-]*", requirement)
+    return re.sub(r"[-_.]+", "-", name[0] if name else "").lower()

@@ -9,6 +9,7 @@ from functools import cached_property
 from coldstart_sdk.events import Outcome
 from coldstart_sdk.explain.graph import QUOTA, Graph, Stretch
 from coldstart_sdk.plan import Plan, StepKind
+from coldstart_sdk.recorder.names import DOWNLOAD
 from coldstart_sdk.trace import metrics
 from coldstart_sdk.trace.model import Request, Span, Trace
 from coldstart_sdk.trace.path import before_ready
@@ -78,6 +79,12 @@ class Evidence:
         """Requests that were answered, in order."""
         done = (request for request in self.trace.requests if request.outcome is Outcome.DONE)
         return tuple(sorted(done, key=lambda request: request.end_s))
+
+    def downloaded_s(self, within: Stretch) -> float:
+        """How long requests downloaded in that stretch: a cost of its own, whatever else was slow there."""
+        parts = stretches(self.parts(REQUEST, DOWNLOAD))
+        clipped = ((max(start, within[0]), min(end, within[1])) for start, end in parts)
+        return metrics.union_s((start, end) for start, end in clipped if end > start)
 
     def worked_s(self, request: Request) -> float:
         """How long it took once both it and the worker were there."""

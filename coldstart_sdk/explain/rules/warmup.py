@@ -51,7 +51,7 @@ def missing(evidence: Evidence) -> Iterator[Finding]:
         return
     first, *rest = evidence.answered
     usual_s = statistics.median(evidence.worked_s(request) for request in rest)
-    lost_s = evidence.worked_s(first) - usual_s
+    lost_s = evidence.worked_s(first) - usual_s - evidence.downloaded_s((first.start_s, first.end_s))
     if lost_s < _NOTICED_S or evidence.worked_s(first) < usual_s * _SLOWER:
         return
     yield Finding(
@@ -102,7 +102,8 @@ def _shapes(evidence: Evidence) -> dict[str, tuple[float, float]]:
     """First and later calls of each shape that requests met cold."""
     calls: defaultdict[str, list[float]] = defaultdict(list)
     for call in outermost(evidence.parts(REQUEST, CALL)):
-        calls[what_of(call)].append(call.duration_s)
+        fetched_s = evidence.downloaded_s((call.start_s, call.end_s))
+        calls[what_of(call)].append(call.duration_s - fetched_s)
     found: dict[str, tuple[float, float]] = {}
     for shape, took_s in calls.items():
         if len(took_s) < _ENOUGH:

@@ -170,6 +170,22 @@ def test_a_download_in_a_request_is_what_the_first_caller_waits_for() -> None:
     assert findings(trace)["hidden-download-in-request"].first_s == pytest.approx(1.5)
 
 
+def test_a_download_that_made_the_first_request_slow_is_not_blamed_on_the_warm_up_too() -> None:
+    calls = [("text=2", 4.5, 6.3), ("text=2", 6.4, 6.5), ("text=2", 6.6, 6.7)]
+    trace = a_start(
+        did("load:load", 0.1, 4.0),
+        requests=(
+            *asked(1.8, 0.1, 0.1, start_s=4.5),
+            part("request", "download:hub", 4.6, 6.2, 70_000_000),
+            *(part("request", f"call:speak({shape})", start, end) for shape, start, end in calls),
+        ),
+    )
+
+    assert {rule for rule, finding in findings(trace).items() if finding.first_s > 0.2} == {
+        "hidden-download-in-request"
+    }
+
+
 def test_shapes_that_requests_meet_cold_are_named() -> None:
     calls = [("text=9", 5.0, 6.0), ("text=9", 6.1, 6.3), ("text=9", 6.4, 6.6), ("text=2", 6.7, 6.9)]
     trace = a_start(

@@ -1,0 +1,60 @@
+"""Projects with one known waste each: its rule finds it in a start that really happens, and no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import broken
+from benchmarks.broken import REMARKS, Workshop
+
+WASTE_S = 0.8
+RULES = [pair.rule for pair in broken.pairs("", WASTE_S)]
+NEEDS_TORCH = {"repeated-work", "random-init", *REMARKS}
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("workshop"), WASTE_S)
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    with broken.origin() as address:
+        yield address
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_waste_is_found_by_its_rule_alone(rule: str, workshop: Workshop, origin: str) -> None:
+    if rule in NEEDS_TORCH:
+        pytest.importorskip("torch")
+    pair = next(pair for pair in broken.pairs(origin, WASTE_S) if pair.rule == rule)
+
+    ran = workshop.run("wasteful", pair.wasteful, again=pair.again)
+
+    assert ran.fired == {rule}
+    assert ran.promised[rule] > 0
+
+
+@pytest.mark.parametrize("rule", REMARKS)
+def test_a_mistake_without_a_price_is_worth_a_word(rule: str, workshop: Workshop) -> None:
+    pytest.importorskip("torch")
+
+    ran = workshop.run("remarked", REMARKS[rule])
+
+    assert rule in ran.fired
+    assert rule not in ran.promised
+
+
+def test_no_rule_blames_a_project_where_everything_is_in_its_place(workshop: Workshop, origin: str) -> None:
+    assert workshop.run("clean", broken.clean(origin, WASTE_S)).fired == set()
+
+
+def test_the_workshop_wastes_nothing_where_all_is_mended(tmp_path: Path, origin: str) -> None:
+    """Else a promise would be held against a start that still wastes."""
+    small = Workshop(tmp_path, WASTE_S)
+    late = next(pair for pair in broken.pairs(origin, WASTE_S) if pair.rule == "late-imports")
+
+    assert small.run("mended", late.mended).fired == set()
