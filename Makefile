@@ -23,6 +23,9 @@ stamp = $(VENV)/ready-$(1)-$(subst /,_,$(PYTHON))$(if $(2),-torch-$(2))
 READY_DEMO := $(call stamp,demo)
 READY_TEST := $(call stamp,test,$(TORCH))
 READY_BENCH := $(call stamp,bench,$(TORCH))
+# The examples' libraries pin what others do not want, so they have an environment of their own.
+EXAMPLES_VENV ?= $(VENV)-examples
+READY_EXAMPLES := $(EXAMPLES_VENV)/ready-$(subst /,_,$(PYTHON))
 SETUP := sh tools/setup.sh
 SETUP_NEEDS := pyproject.toml tools/setup.sh
 
@@ -69,12 +72,18 @@ layers: $(READY_TEST) ## which room may import which
 .PHONY: tests
 tests: $(READY_TEST) ## pytest with branch coverage
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 -m "not slow" --cov
+	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 -m "not slow and not examples" --cov
 
 .PHONY: campaign
 campaign: $(READY_TEST) ## the long sweeps alone: a kill at every change of a fetch and of an upload (minutes)
 	@echo "== campaign"
 	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 -m slow
+
+.PHONY: examples
+examples: $(READY_EXAMPLES) ## each example with its real library, under both platforms' workers (minutes, 2 GB; Python 3.11)
+	@$(SETUP) debian ffmpeg
+	@echo "== examples"
+	@$(EXAMPLES_VENV)/bin/python -m pytest -q -m examples tests/loopback/test_examples.py
 
 .PHONY: bench
 bench: $(READY_BENCH) ## each benchmark against its peers, as ratios (minutes; wants a quiet machine)
@@ -84,7 +93,7 @@ bench: $(READY_BENCH) ## each benchmark against its peers, as ratios (minutes; w
 
 .PHONY: clean
 clean: ## remove .venv and everything that a run has left behind
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) $(EXAMPLES_VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -99,6 +108,10 @@ $(READY_DEMO): $(SETUP_NEEDS)
 $(READY_TEST): $(SETUP_NEEDS)
 	@$(SETUP) venv "$(PYTHON)" "$(VENV)" "$(TORCH)" dev,demo,hf,s3,modal,runpod
 	@$(SETUP) beside "$(VENV)" $(OLDER)
+	@touch $@
+
+$(READY_EXAMPLES): $(SETUP_NEEDS) examples/setup.sh examples/requirements.txt
+	@sh examples/setup.sh "$(PYTHON)" "$(EXAMPLES_VENV)" "$(TORCH)"
 	@touch $@
 
 $(READY_BENCH): $(SETUP_NEEDS)
