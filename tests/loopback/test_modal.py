@@ -278,6 +278,42 @@ def test_a_secret_that_is_missing_stops_the_deployment_by_name(tmp_path: Path, c
         assert "MY_TOKEN" in ended.out + ended.err
 
 
+@newest_client
+def test_no_secret_is_in_a_log_a_trace_or_what_a_caller_is_told(tmp_path: Path, client: Client) -> None:
+    body = (
+        SPEAKS
+        + """
+@hook.load
+def load(self, log):
+    log.info("with %s", os.environ["MY_TOKEN"])
+    if os.environ["MODE_OF_LOAD"] == "fails":
+        raise OSError("no answer from https://u:p@host/w?token=" + os.environ["MY_TOKEN"])
+@hook.background
+def later(self):
+    raise OSError("lost " + os.environ["MY_TOKEN"])
+@endpoint
+def boom(self) -> int:
+    raise KeyError(os.environ["MY_TOKEN"])
+"""
+    )
+    secret = "swordfish-0123456789"
+    for mode in ("fails", "works"):
+        folder = tmp_path / mode
+        folder.mkdir()
+        with a_plane(
+            folder, client, secrets={"MY_TOKEN": {"MY_TOKEN": secret}}, env={"MODE_OF_LOAD": mode}
+        ) as there:
+            assert there.deploy(body, "secrets=['MY_TOKEN']").code == 0
+            told = there.call("""
+                failing(lambda: model.boom.remote())
+                failing(lambda: model.trace.remote())
+            """)
+
+            assert told[0]["type"] == "RuntimeError"
+            assert "with ***" in there.log
+            assert secret not in json.dumps(told) + there.log
+
+
 @every_client
 def test_a_secret_is_read_anew_after_a_restore(tmp_path: Path, client: Client) -> None:
     body = """

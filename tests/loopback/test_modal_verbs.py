@@ -161,7 +161,9 @@ def test_the_verbs_see_call_scale_and_end_what_is_deployed(
         list(backend.invoke("voice", "speak", {"txet": "you"}))
     status = backend.status("voice")
     assert (status["state"], status["workers"], status["release"]) == ("deployed", 1, "v1")
-    assert any('"state": "ready"' in line for line in backend.logs("voice", follow=False))
+    said = [line.split() for line in backend.logs("voice", follow=False)]
+    assert ["load:load", "done"] in said
+    assert ["worker", "ready"] in said
     assert backend.scale("voice", least=1, most=2)["max"] == 2
     app = plane.world.app_named("voice")
     assert app

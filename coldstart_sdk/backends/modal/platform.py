@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from coldstart_sdk.backends.modal import call, release, sample
+from coldstart_sdk.backends.modal import call, log, release, sample
 from coldstart_sdk.backends.modal.compile import MODULE, class_name
 from coldstart_sdk.backends.modal.refuse import TAG
 from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
 from coldstart_sdk.plan import Plan
+from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
@@ -35,7 +36,7 @@ def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
     tag, live = release.tag(plan, bundle), _live(plan.spec.name)
     if live.get("tag") == tag:
         url = call.url(plan.spec.name, class_name(plan.spec), http=_has_http(plan))
-        return _told(plan, tag, did="nothing to change") | {"url": url}
+        return _told(plan, tag, did="nothing to change") | _web(plan, url)
     if plan.volume and plan.spec.weights:
         _modal("run", f"{MODULE}::prefetch", cwd=bundle, is_told=True)
     _modal("deploy", MODULE, "--tag", tag, cwd=bundle, is_told=True)
@@ -60,9 +61,11 @@ def _smoke(plan: Plan, bundle: Path) -> dict[str, Any]:
     trace = Trace.from_json(json.dumps(first["trace"]))
     file = bundle / "first.trace.json"
     file.write_text(trace.to_json(), encoding="utf-8")
+    if plan.snapshot is not Snapshot.NONE:
+        sys.stderr.write("after the restore, on each cold start\n")
     sys.stderr.write(render(trace, width=100) + "\n")
     return {
-        "url": first["url"],
+        **_web(plan, first["url"]),
         **_answered(asked, first),
         "state": trace.state.value,
         "ready_s": trace.anchors.ready_s,
@@ -118,8 +121,7 @@ def logs(app: str, *, follow: bool) -> Iterator[str]:
     with _process("app", "logs", app, *(["--follow"] if follow else [])) as process:
         assert process.stdout and process.stderr  # noqa: PT018, S101 - both are pipes
         try:
-            for line in process.stdout:
-                yield line.rstrip("\n")
+            yield from log.read(line.rstrip("\n") for line in process.stdout)
         finally:
             process.terminate()
         if process.wait() > 0:
@@ -190,6 +192,13 @@ def _live(app: str) -> Mapping[str, Any]:
 def _told(plan: Plan, tag: str, *, did: str) -> dict[str, Any]:
     app = plan.spec.name
     return {"did": did, "app": app, "release": _live(app).get("version"), "tag": tag}
+
+
+def _web(plan: Plan, url: str) -> dict[str, str]:
+    """Where it answers over HTTP, and whom."""
+    if plan.spec.overrides.get("modal", {}).get("public"):
+        return {"url": url, "asks for": "nothing: it is public"}
+    return {"url": url, "asks for": "the headers Modal-Key and Modal-Secret, a proxy token of the workspace"}
 
 
 def _has_http(plan: Plan) -> bool:

@@ -1,9 +1,7 @@
 """What the hooks and methods of `modal_app.py` call: a lifecycle between Modal's enter and exit.
 
-    _before_snapshot ▶ fetch, imports, load ▶ commit ▶ [snapshot] ▶ _after_snapshot ▶ restored, warmup ▶ READY
-                                                                          └ fails ▶ all of it again, afresh
-
-Every event is one line of the log, `coldstart {…}`.
+_before_snapshot ▶ fetch, imports, load ▶ commit ▶ [snapshot] ▶ _after_snapshot ▶ restored, warmup ▶ READY
+                                                                      └ fails ▶ all of it again, afresh
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coldstart_sdk import machine, record
+from coldstart_sdk.backends.modal import log
 from coldstart_sdk.backends.modal.bridge import Bridge, across, stream_across
 from coldstart_sdk.backends.modal.canary import CanarySteps
 from coldstart_sdk.backends.modal.cut import Watch
@@ -43,6 +41,7 @@ from coldstart_sdk.journal import Journal
 from coldstart_sdk.lifecycle import Lifecycle
 from coldstart_sdk.plan import Lane, Plan, Stage, Step, StepKind, Work
 from coldstart_sdk.recorder.recorder import Recorder, is_on
+from coldstart_sdk.redact import redact
 from coldstart_sdk.serve.app import App
 from coldstart_sdk.serve.options import Options
 from coldstart_sdk.serve.witness import Witness
@@ -51,8 +50,6 @@ from coldstart_sdk.steps import Site
 from coldstart_sdk.switches import Switches
 from coldstart_sdk.wire.errors import ErrorReply, new_id
 
-MARK = "coldstart "
-"""What each line of ours in the log begins with."""
 DRAIN_S = 25.0
 """Modal gives a container 30 s to end."""
 HOME = "/opt/coldstart"
@@ -72,6 +69,7 @@ class Worker:
 
     def __init__(self, folder: Path, *, volume: Volume | None = None) -> None:
         self._began_s = now()
+        log.tracebacks_to_stderr()
         os.environ.update(machine.boot_env(os.environ))
         os.environ.update(machine.thread_limits(os.environ, machine.cpu_quota(), machine.visible_cores()))
         self._folder = folder
@@ -171,7 +169,7 @@ class Worker:
 
         ago_s = now() - min(event.at_s for event in self._witness.journal.events)
         trace = build(self._witness.journal.events, self.life.plan, wall_start=time.time() - ago_s)
-        told: dict[str, Any] = json.loads(trace.to_json())
+        told: dict[str, Any] = json.loads(redact(trace.to_json()))
         return told
 
     def prefetch(self) -> None:
@@ -288,7 +286,7 @@ class Worker:
             from coldstart_sdk.backends.modal import forks  # noqa: PLC0415 - only a rehearsal
 
             for line in forks.restores(self, count):
-                _log(line)
+                log.say(line)
 
     def _forget_clock(self) -> None:
         """A restored process may find another clock: its story begins here."""
@@ -349,7 +347,7 @@ class Worker:
 
     def _say(self, event: Event) -> None:
         if self.says and not isinstance(event, _UNSAID[:1] if _rehearsed() else _UNSAID):
-            _log(record.to_data(event))
+            log.say(record.to_data(event))
 
     def _note(self, message: str) -> None:
         self._emit(Noted(at_s=now(), message=message))
@@ -364,16 +362,6 @@ class Worker:
             if at_s is not None:
                 self._emit(AnchorSet(at_s=at_s, anchor=anchor))
         self._emit(FactsSeen(at_s=now(), facts=machine.facts(Path("/"))))
-
-
-def _log(data: object) -> None:
-    """One line of Modal's log, which is standard output; whole, whoever else writes."""
-    with _LOG:
-        sys.stdout.write(f"{MARK}{json.dumps(data)}\n")
-        sys.stdout.flush()
-
-
-_LOG = threading.Lock()
 
 
 def _for_here(plan: Plan) -> Plan:
@@ -391,7 +379,7 @@ def _rehearsed() -> bool:
 def _told(error: LifecycleError) -> RuntimeError:
     """Of a kind that every caller can read, coldstart installed or not."""
     at = f"\nat: {error.where}" if error.where else ""
-    return RuntimeError(f"{error.message}{at}\nfix: {error.fix}")
+    return RuntimeError(redact(f"{error.message}{at}\nfix: {error.fix}"))
 
 
 def _unanswered(reply: ErrorReply) -> Exception:
