@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from coldstart_sdk.plan import Card, Note
 from coldstart_sdk.planner.asked import Asked, Settled
 from coldstart_sdk.planner.decide import can_put
-from coldstart_sdk.spec import Kind, Place, Snapshot
+from coldstart_sdk.spec import Kind, Origin, Place, Snapshot
 
-SECONDS_IN_HOUR = 3600
+SECONDS_IN_HOUR, SECONDS_IN_MINUTE = 3600, 60
 
 
 def notes(asked: Asked, settled: Settled) -> tuple[Note, ...]:
@@ -18,6 +19,7 @@ def notes(asked: Asked, settled: Settled) -> tuple[Note, ...]:
         *_snapshot(asked, settled),
         *_gpu(asked, settled),
         *_places(asked, settled),
+        *_left_behind(asked),
         *_volume(asked, settled),
         *_answers(asked),
     )
@@ -80,7 +82,8 @@ def _price(card: Card, usd_per_s: float, priced_on: str | None) -> str:
     pool = f" (pool {card.pool})" if card.pool else ""
     read = f", as published on {priced_on}" if priced_on else ""
     return (
-        f"{card.sold_as}{pool}: {usd_per_s * SECONDS_IN_HOUR:.2f} USD for each hour of a running worker{read}"
+        f"{card.sold_as}{pool}: {usd_per_s * SECONDS_IN_HOUR:.2f} USD for each hour of a running worker, "
+        f"{usd_per_s * SECONDS_IN_MINUTE:.4f} USD for each minute of a cold start{read}"
     )
 
 
@@ -92,6 +95,21 @@ def _places(asked: Asked, settled: Settled) -> Iterator[Note]:
         if place and not can_put(asked, place):
             text = f'place="{place.value}": {_why_not(asked, place)}, so {_instead(settled.place)}'
             yield Note(about=about, text=text)
+
+
+def _left_behind(asked: Asked) -> Iterator[Note]:
+    """A folder of this machine means nothing elsewhere, unless it is copied along."""
+    if asked.capabilities.cards is None:  # whatever this machine has: here
+        return
+    copied = [PurePosixPath(source) for source, _ in asked.spec.image.files]
+    for name, weight in asked.spec.weights.items():
+        path = PurePosixPath(weight.source)
+        if weight.origin is Origin.LOCAL and not any(one in {path, *path.parents} for one in copied):
+            text = (
+                f"{weight.source} lies on this machine only: copy it along, image=Container.python()"
+                f".copy({weight.source!r}, {weight.source!r}), or build refuses it"
+            )
+            yield Note(about=f"weights[{name!r}]", text=text)
 
 
 def _why_not(asked: Asked, place: Place) -> str:

@@ -1,7 +1,7 @@
 """What a new user does, in order: from a declaration to an endpoint on RunPod, and down again.
 
-Everything is real but the platform: the command line, the image in its registry, and RunPod's own worker under the
-very files that were unpacked from it.
+Everything is real but the platform: the command line, the image in its registry, and RunPod's own worker
+under the very files that were unpacked from it.
 """
 
 from __future__ import annotations

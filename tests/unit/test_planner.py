@@ -383,6 +383,25 @@ def test_cards_get_the_platforms_own_words_in_the_users_order() -> None:
     assert planned(spec, local).gpu == spec.gpu
 
 
+def test_a_weight_of_this_machine_that_does_not_go_along_is_noted_before_a_build_refuses_it() -> None:
+    mine = {"w": a_weight("w/v.bin", origin=Origin.LOCAL)}
+    along = ContainerSpec(files=(("w", "w"),))
+
+    left = notes(planned(a_spec(LOAD, weights=mine), runpod))
+
+    assert "weights['w']: w/v.bin lies on this machine only" in left
+    assert ".copy('w/v.bin', 'w/v.bin')" in left
+    assert "this machine only" not in notes(planned(a_spec(LOAD, weights=mine, image=along), runpod))
+    assert "this machine only" not in notes(planned(a_spec(LOAD, weights=mine), local))
+
+
+def test_a_card_has_its_price_for_an_hour_and_for_a_minute_of_a_cold_start() -> None:
+    said = notes(planned(a_spec(LOAD, gpu=("L4",)), runpod))
+
+    assert "0.68 USD for each hour of a running worker, 0.0114 USD for each minute of a cold start" in said
+    assert "as published on 2026-08-20" in said
+
+
 def test_a_card_that_is_not_sold_is_noted_with_what_remains() -> None:
     made = planned(a_spec(gpu=("A10G", "L4")), runpod)
 

@@ -173,8 +173,9 @@ def test_a_weight_of_this_machine_is_refused_unless_it_goes_along(tmp_path: Path
     (tmp_path / "voices").mkdir()
     (tmp_path / "voices" / "a.bin").write_bytes(b"a")
 
-    with pytest.raises(BundleError, match="on this machine only"):
+    with pytest.raises(BundleError, match="on this machine only") as refused:
         files(tmp_path, weights=local)
+    assert ".copy('voices', 'voices')" in refused.value.fix
     assert "code/voices/a.bin" in files(
         tmp_path, weights=local, image=ContainerSpec(files=(("voices", "voices"),))
     )
