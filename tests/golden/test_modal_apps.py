@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,12 +41,12 @@ from tests.builders import (
 from tests.modal_clients import Client, every_client
 
 TAKES = """
-import os, warnings
+import importlib, os, sys, warnings
 import modal
 assert modal.__version__ == os.environ["EXPECTED"], modal.__file__
 warnings.simplefilter("error")
-import modal_app
-modal_app.Voice
+for name in sys.argv[1:]:
+    assert importlib.import_module(name).Voice, name
 """
 """With every warning of the client's an error: nothing that it means to drop."""
 DECLARATIONS: dict[str, Spec] = {
@@ -114,8 +115,36 @@ DECLARATIONS: dict[str, Spec] = {
 }
 
 
+MATRIX: dict[str, Spec] = {
+    f"app_{number}": a_spec(
+        LOAD,
+        RESTORED,
+        an_endpoint(),
+        *([an_endpoint("count", style=CallStyle.GENERATOR)] if concurrency > 1 else []),
+        snapshot=snapshot,
+        gpu=gpu,
+        weights={"w": a_weight()} if place else {},
+        place=place,
+        secrets=secrets,
+        scale=ScaleSpec(concurrency=concurrency),
+        overrides={"modal": {"public": True, "region": "us"}} if secrets else {},
+    )
+    for number, (snapshot, gpu, place, secrets, concurrency) in enumerate(
+        itertools.product(
+            (Snapshot.NONE, Snapshot.CPU, Snapshot.GPU),
+            ((), ("H100",), ("L4", "A10G")),
+            (None, Place.VOLUME, Place.IMAGE, Place.ORIGIN),
+            ((), ("HF_TOKEN",)),
+            (1, 8),
+        )
+    )
+    if gpu or snapshot is not Snapshot.GPU
+}
+"""Every way in which these differ; what comes of each is not looked at, only taken."""
+
+
 def app(name: str) -> str:
-    made = plan(DECLARATIONS[name], "modal", backend.capabilities, sdk="1.2.3")
+    made = plan({**DECLARATIONS, **MATRIX}[name], "modal", backend.capabilities, sdk="1.2.3")
     return module(made, frozenset({"voices"}))
 
 
@@ -138,17 +167,36 @@ def test_the_formatter_finds_nothing_to_do(name: str, width: int) -> None:
     assert ended.returncode == 0, ended.stdout
 
 
-@pytest.mark.parametrize("name", DECLARATIONS)
-@every_client
-def test_the_real_client_takes_the_module(name: str, client: Client, tmp_path: Path) -> None:
-    (tmp_path / "modal_app.py").write_text(app(name))
-    (tmp_path / "plan.json").write_text("{}")
-    (tmp_path / "code/voices").mkdir(parents=True)
-    (tmp_path / "code/words.txt").touch()
+@pytest.fixture(scope="module")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A module for each declaration, and what they add to their images."""
+    folder = tmp_path_factory.mktemp("apps")
+    for name in (*DECLARATIONS, *MATRIX):
+        (folder / f"{name}.py").write_text(app(name))
+    (folder / "plan.json").write_text("{}")
+    (folder / "code/voices").mkdir(parents=True)
+    (folder / "code/words.txt").touch()
+    return folder
 
+
+def test_the_formatter_finds_nothing_to_do_in_any_combination(apps: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", TAKES],
-        cwd=tmp_path,
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--check", "."],
+        cwd=apps,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout
+    assert f"{len(DECLARATIONS) + len(MATRIX)} files already formatted" in ended.stdout
+
+
+@every_client
+def test_the_real_client_takes_every_module(client: Client, apps: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", TAKES, *DECLARATIONS, *MATRIX],
+        cwd=apps,
         env=client.env(EXPECTED=client.version),
         capture_output=True,
         text=True,
