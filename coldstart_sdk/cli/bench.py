@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
-from coldstart_sdk.cli import inputs, traces
+from coldstart_sdk.cli import traces
 from coldstart_sdk.cli.console import Console
-from coldstart_sdk.cli.measure import Measured, Requests, measure
-from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.measure import Measured, Requests, requests_to
+from coldstart_sdk.cli.prepare import Asked, Prepared, prepare, prepare_here
+from coldstart_sdk.cli.rehearse import chosen
 from coldstart_sdk.cli.start import switched
-from coldstart_sdk.cli.verb import complete_endpoint, file_argument, home_option, settings_options, verb
+from coldstart_sdk.cli.states import EMPTY, LOCAL, SECOND, STATES, Machines, refuse, usual
+from coldstart_sdk.cli.verb import (
+    complete_endpoint,
+    file_argument,
+    home_option,
+    set_option,
+    settings_options,
+    target_option,
+    verb,
+)
 from coldstart_sdk.errors import ColdstartError, UsageError
 from coldstart_sdk.events import Outcome
-from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace import figures, metrics
 
-EMPTY, SECOND, SAME, RESTORE = "empty", "second", "same", "restore"
-_STATES = {
-    EMPTY: "no weights, no caches of ours, their pages dropped",
-    SECOND: "an empty machine, and a store that a start before has filled",
-    SAME: "the same machine again: what a start before kept is here",
-    RESTORE: "from a snapshot",
-}
 _WHOLE = "as declared"
 
 
@@ -99,6 +99,7 @@ class _Points:
     "bench",
     ("coldstart bench app.py -i text=hi", "5 cold starts from an empty machine, 50 warm requests"),
     ("coldstart bench app.py --state empty --state same --without warmup", "two states, and less of a hook"),
+    ("coldstart bench app.py --target modal --state empty --state restore", "under a platform's own worker"),
     ("coldstart bench app.py --cold 10 --plot bench.svg --json", "for a page: every point, and a picture"),
     ("coldstart bench app.py --against before --cold 1", "two declarations over one throttled link"),
 )
@@ -115,8 +116,8 @@ class _Points:
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([*_STATES]),
-    help="What is on the machine before a start; may be repeated. Default: empty.",
+    type=click.Choice([*STATES]),
+    help="What a start finds; may be repeated. Default: empty, or restore where a snapshot is taken.",
 )
 @click.option(
     "--without", multiple=True, metavar="STEP", help="Measure also without this step, by name or kind."
@@ -127,6 +128,8 @@ class _Points:
     metavar="FILE",
     help="Another declaration of the same service: both start over the link that bench.toml declares.",
 )
+@target_option(default=LOCAL)
+@set_option
 @settings_options
 @home_option
 def command(
@@ -145,20 +148,19 @@ def command(
     if said["against"]:
         _compare(console, file, endpoint, given, said)
         return
-    prepared = prepare(
-        Asked(file=file, target="local", home=said["home"], store=said["store"], snapshot=said["snapshot"])
-    )
+    prepared = _prepared(file, said)
     traces.refuse_unwritable(said["plot"], "--plot")
-    states = said["states"] or (EMPTY,)
-    _refuse_states(states, prepared)
+    states = said["states"] or (usual(prepared),)
+    refuse(states, prepared)
     requests = _requests(prepared, endpoint, given, warm=said["warm"], cold=said["cold"])
-    variants = [(_WHOLE, ()), *((f"without {step}", (step,)) for step in said["without"])]
-    skips = {name: switched(prepared, skip, ()) for name, skip in variants}
+    skips = {_WHOLE: (), **{f"without {step}": (step,) for step in said["without"]}}
+    for skip in skips.values():
+        switched(prepared, skip, ())  # a step that is not there is told before anything starts
+    machines = Machines(prepared, requests, chosen(said["pairs"]))
     points = {(state, name): _Points() for state in states for name in skips}
     for number in range(said["cold"]):
         for (state, variant), seen in points.items():
-            with _prepared_as(state, prepared) as ready:
-                seen.add(measure(ready, requests, env=skips[variant]))
+            seen.add(machines.start(state, skips[variant]))
             console.did(f"start {number + 1}", f"{state}, {variant}", _last(seen.ready_s))
     lines = [seen.line(state, variant) for (state, variant), seen in points.items()]
     if said["plot"]:
@@ -172,10 +174,22 @@ def command(
     console.result(_table(lines, console))
 
 
+def _prepared(file: str, said: Mapping[str, Any]) -> Prepared:
+    target = said["target"]
+    asked = Asked(file=file, target=target, home=said["home"], store=said["store"], snapshot=said["snapshot"])
+    if target != LOCAL:
+        return prepare(asked)
+    if said["pairs"]:
+        raise UsageError("--set is for a rehearsal", fix="Add --target runpod or modal, or leave it out.")
+    return prepare_here(asked)
+
+
 def _compare(
     console: Console, file: str, endpoint: str | None, given: tuple[str, ...], said: Mapping[str, Any]
 ) -> None:
     """Two declarations, the other one first."""
+    if said["target"] != LOCAL or said["pairs"]:
+        raise UsageError("--against compares two starts here", fix="Leave out --target and --set.")
     from coldstart_sdk.cli import against, rig  # noqa: PLC0415 - only where it is asked for
 
     sides = []
@@ -197,48 +211,7 @@ def _requests(
     prepared: Prepared, name: str | None, given: tuple[str, ...], *, warm: int, cold: int
 ) -> Requests | None:
     """None: the endpoint needs arguments and got none; then starts alone are measured."""
-    spec = prepared.plan.spec
-    endpoint = inputs.endpoint_of(spec, name) if name or given else spec.default_endpoint
-    if endpoint is None or (
-        not given and not name and any(parameter.required for parameter in endpoint.parameters)
-    ):
-        return None
-    arguments = inputs.arguments(endpoint, given)
-    return Requests(endpoint=endpoint, arguments=arguments, count=1 + -(-warm // cold))
-
-
-def _refuse_states(states: Sequence[str], prepared: Prepared) -> None:
-    if RESTORE in states and prepared.plan.snapshot is Snapshot.NONE:
-        raise UsageError(
-            "there is no snapshot to restore from on this target",
-            fix="Measure it where snapshots are taken, on Modal; here use --state same.",
-        )
-    if SECOND in states and prepared.plan.store is None:
-        raise UsageError(
-            "a second boot elsewhere needs a store that the first one has filled",
-            fix="Give one: --store s3://bucket/models, or measure --state same.",
-        )
-
-
-@contextmanager
-def _prepared_as(state: str, prepared: Prepared) -> Iterator[Prepared]:
-    """The machine as that state has it."""
-    if state == SAME:
-        yield prepared
-        return
-    with tempfile.TemporaryDirectory(prefix="coldstart-bench-") as home:
-        drop_pages(prepared.project)
-        yield replace(prepared, home=Path(home))
-
-
-def drop_pages(folder: Path) -> int:
-    """Put the files of a folder out of the page cache, as far as an ordinary user may; how many."""
-    dropped = 0
-    for path in [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]:
-        with suppress(OSError), path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            dropped += 1
-    return dropped
+    return requests_to(prepared.plan.spec, name, given, 1 + -(-warm // cold))
 
 
 def _audio_s(answer: object) -> float | None:
@@ -269,7 +242,7 @@ def _table(lines: Sequence[Line], console: Console) -> str:
         for line in lines
     ]
     used = [at for at, head in enumerate(heads) if head in heads[:3] or any(row[at] for row in rows)]
-    notes = [f"{state}: {_STATES[state]}" for state in dict.fromkeys(line.state for line in lines)]
+    notes = [f"{state}: {STATES[state]}" for state in dict.fromkeys(line.state for line in lines)]
     whole = console.table([[row[at] for at in used] for row in rows], heads=[heads[at] for at in used])
     return whole + "\n" + "".join(f"{note}\n" for note in notes)
 
@@ -284,7 +257,7 @@ def _as_data(prepared: Prepared, cold: int, lines: Sequence[Line]) -> dict[str, 
         "cold": cold,
         "load": list(os.getloadavg()),
         "machine": dict(machine.facts(prepared.home)),
-        "states": {line.state: _STATES[line.state] for line in lines},
+        "states": {line.state: STATES[line.state] for line in lines},
         "lines": lines,
     }
 

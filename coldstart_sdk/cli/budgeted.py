@@ -16,12 +16,11 @@ from coldstart_sdk.cli.program import exit_with
 from coldstart_sdk.cli.rehearse import chosen
 from coldstart_sdk.cli.settings import Settings
 from coldstart_sdk.cli.start import switched
+from coldstart_sdk.cli.states import LOCAL
 from coldstart_sdk.cli.story import Story
 from coldstart_sdk.errors import BudgetError, UsageError
 from coldstart_sdk.hold import Receipt
 from coldstart_sdk.trace.model import Trace
-
-LOCAL = "local"
 
 
 def hold(  # noqa: PLR0913 - one name for each option

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from coldstart_sdk.cli.measure import Requests, measure
 from coldstart_sdk.cli.prepare import Prepared
+from coldstart_sdk.cli.states import drop_pages
 from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.events import ignore
 from coldstart_sdk.rehearsal.hub import Hub
@@ -146,7 +147,7 @@ class Rig:
         machine = self._first[side.name] if again else self._empty_machine()
         if is_first:
             return self._keep(side, machine)
-        _drop_pages(machine)
+        drop_pages(machine)
         try:
             return self._measured(side, machine)
         finally:
@@ -229,9 +230,3 @@ def _make_weights(project: Path, folder: Path, total_bytes: int) -> None:
             where=str(script),
             fix=f"Run it alone: {Path(sys.executable).name} {WEIGHTS} FOLDER {total_bytes}",
         )
-
-
-def _drop_pages(machine: Path) -> None:
-    from coldstart_sdk.cli.bench import drop_pages  # noqa: PLC0415 - bench imports us
-
-    drop_pages(machine)

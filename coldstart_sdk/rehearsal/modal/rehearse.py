@@ -140,7 +140,8 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
     said = dict(options)
     name, given = said.pop("endpoint", None), said.pop("input", None)
     hub, net = said.pop("hub", None), said.pop("net", None)
-    restores = _count("restores", said.pop("restores", "2"))
+    measured = bool({"requests", "state"} & said.keys())  # a fork takes time from whoever becomes ready
+    restores = _count("restores", said.pop("restores", "0" if measured else "2"))
     requests = max(1, _count("requests", said.pop("requests", "1")))
     state, skip = str(said.pop("state", "")), str(said.pop("skip", ""))
     if state not in {"", *STATES}:
