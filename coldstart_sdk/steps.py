@@ -194,6 +194,9 @@ class Steps:
         self.made.weights = views.link(self.made.weights, self.plan.spec.weights)
 
     def _import_module(self, step: Step) -> None:
+        beside = str(self.site.project.resolve())
+        if beside not in sys.path:
+            sys.path.insert(0, beside)
         try:
             importlib.import_module(step.target)
         except ModuleNotFoundError as missing:

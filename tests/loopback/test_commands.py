@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.commands import PROGRAM, VOICE, a_project, environment
+from tests.commands import PROGRAM, VOICE, a_project, coldstart, environment
 
 SLOW = """
 @warm_model
@@ -211,3 +211,23 @@ def wait_for(path: Path) -> None:
     """Until the file is there; the test's own limit bounds it."""
     while not path.exists():
         time.sleep(0.01)
+
+
+def test_a_module_beside_the_declaration_can_be_imported_ahead_of_it(tmp_path: Path) -> None:
+    (tmp_path / "neighbour.py").write_text("WORD = 'hello'\n")
+    path = a_project(
+        tmp_path,
+        """
+        @warm_model(name="voice", imports=["neighbour"])
+        class Voice:
+            @endpoint
+            def speak(self) -> str:
+                from neighbour import WORD
+                return WORD
+        """,
+    )
+
+    said = coldstart("run", str(path), "--json")
+
+    assert said.code == 0, said.err
+    assert said.data["result"] == "hello"
