@@ -18,7 +18,7 @@ from pathlib import Path
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.manifest import FileEntry
 from coldstart_sdk.spec import Origin
-from coldstart_sdk.storage import blobs, manifests
+from coldstart_sdk.storage import blobs, hub_cache, manifests
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.janitor import GRACE_S, Damage, Held, Survey
 
@@ -58,7 +58,7 @@ def survey(home: Home, *, grace_s: float = GRACE_S, now_s: float | None = None) 
     kept = [*_files(home.root / "blobs" / "sha256"), *_files(home.root / "manifests" / "sha256")]
     idle = [file for file in kept if file not in reached and _is_old(file, before_s)]
     inodes = {_inode(file) for file in idle}
-    views = [view for view in _folders(home.views) if _is_old(view, before_s) and _shows(view, inodes)]
+    views = [view for view in _views(home) if _is_old(view, before_s) and _shows(view, inodes)]
     left = [file for file in _half_done(home) if _is_old(file, before_s)]
     return Survey(
         unreached=tuple(path.relative_to(home.root).as_posix() for path in (*views, *idle, *left)),
@@ -90,7 +90,7 @@ def _problem(home: Home, entry: FileEntry) -> str | None:
         return "missing"
     # Its views are the same bytes under other names, and would be taken for good copies of what comes next.
     shown = {_inode(blob)}
-    for view in [view for view in _folders(home.views) if _shows(view, shown)]:
+    for view in [view for view in _views(home) if _shows(view, shown)]:
         shutil.rmtree(view, ignore_errors=True)
     blob.unlink(missing_ok=True)
     return "damaged"
@@ -132,6 +132,12 @@ def _files(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") == hidden and path.is_file():
             yield path
+
+
+def _views(home: Home) -> Iterator[Path]:
+    """All that shows blobs: plain folders, and what the hub's client reads."""
+    yield from _folders(home.views)
+    yield from _folders(home.root / hub_cache.FOLDER)
 
 
 def _folders(folder: Path) -> Iterator[Path]:

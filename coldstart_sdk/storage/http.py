@@ -16,12 +16,15 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.storage.transient import TransientError
 from coldstart_sdk.storage.wire import TlsWire, Wire
+
+if TYPE_CHECKING:
+    from coldstart_sdk.storage import openssl
 
 CONNECT_S = 10.0
 REDIRECTS = 6
@@ -100,16 +103,21 @@ class Network:
 
     def __init__(self, *, stall_s: float) -> None:
         self.stall_s = stall_s
-        self._tls: ssl.SSLContext | None = None
+        self._tls: openssl.Context | ssl.SSLContext | None = None
         self._wires: set[Wire | None] = set()
         self._lock = threading.Lock()
         self._closed = False
 
-    def tls(self) -> ssl.SSLContext:
+    def under_tls(self, connected: socket.socket, host: str) -> Wire:
+        from coldstart_sdk.storage import openssl  # noqa: PLC0415 - only where there is TLS
+
         with self._lock:
             if self._tls is None:
-                self._tls = ssl.create_default_context()
-            return self._tls
+                self._tls = openssl.context() or ssl.create_default_context()
+            shared = self._tls
+        if isinstance(shared, openssl.Context):
+            return openssl.NativeTlsWire(connected, shared, host)
+        return TlsWire(connected, shared, host)
 
     def add(self, connected: Wire) -> None:
         with self._lock:
@@ -239,19 +247,20 @@ class _Plain(http.client.HTTPConnection):
         self.sock = Wire(self.sock)
 
 
-class _Tls(http.client.HTTPSConnection):
+class _Tls(http.client.HTTPConnection):
     response_class = Response
     sock: Any
+    default_port = _PORTS["https"]
 
-    def __init__(self, at: tuple[str, int], server: str, context: ssl.SSLContext) -> None:
-        super().__init__(*at, timeout=CONNECT_S, context=context)
+    def __init__(self, at: tuple[str, int], server: str, network: Network) -> None:
+        super().__init__(*at, timeout=CONNECT_S)
         self._server = server
-        self._tls = context
+        self._network = network
 
     def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)  # through the tunnel, where there is one
+        super().connect()  # through the tunnel, where there is one
         try:
-            self.sock = TlsWire(self.sock, self._tls, self._server)
+            self.sock = self._network.under_tls(self.sock, self._server)
         except OSError:
             self.sock.close()
             raise
@@ -281,7 +290,7 @@ def _connection(scheme: str, host: str, port: int, network: Network) -> _Plain |
     proxy = _proxy(scheme, host)
     if proxy is None:
         if scheme == "https":
-            return _Tls((host, port), host, network.tls())
+            return _Tls((host, port), host, network)
         return _Plain(host, port, timeout=CONNECT_S)
     through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     by = (through.hostname or "", through.port or 80)
@@ -290,7 +299,7 @@ def _connection(scheme: str, host: str, port: int, network: Network) -> _Plain |
         proxied = _Proxied(*by, timeout=CONNECT_S)
         proxied.authorization = authorization
         return proxied
-    tunnel = _Tls(by, host, network.tls())
+    tunnel = _Tls(by, host, network)
     tunnel.set_tunnel(host, port, headers=authorization)
     return tunnel
 

@@ -26,6 +26,7 @@ CHUNK_BYTES = manifest.CHUNK_BYTES
 STALE_S = 24 * 3600.0
 """After so long what nobody holds is removed."""
 _PLACED_BYTES = 64 << 20
+_TMPFS = 0x01021994
 
 
 class Part:
@@ -42,6 +43,7 @@ class Part:
         self._file = _Opened(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
         self._journal: _Opened | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         if size_bytes is not None:
             with self._file.used() as descriptor:
                 _allocate(descriptor, size_bytes)
@@ -61,7 +63,8 @@ class Part:
 
     def write(self, offset: int, data: memoryview) -> None:
         written = 0
-        with self._file.used() as descriptor:
+        # One at a time, as the kernel has it anyway; whoever waits there may keep a core busy with waiting.
+        with self._file.used() as descriptor, self._turn:
             while written < len(data):
                 written += os.pwrite(descriptor, data[written:], offset + written)
 
@@ -247,7 +250,11 @@ def _allocate(descriptor: int, size_bytes: int) -> None:
         return
     import ctypes  # noqa: PLC0415 - only where there is much to write
 
-    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    libc = ctypes.CDLL(None, use_errno=True)
+    kind = (ctypes.c_long * 32)()
+    if libc.fstatfs(descriptor, kind) == 0 and kind[0] == _TMPFS:
+        return  # it would clear every page, to be written over
+    fallocate = libc.fallocate
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     if fallocate(descriptor, 0, 0, size_bytes) and ctypes.get_errno() in {errno.ENOSPC, errno.EDQUOT}:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -35,6 +35,8 @@ from coldstart_sdk.storage.transient import TransientError
 
 BUFFER_BYTES = 1 << 20
 LONGEST_RUN_CHUNKS = 4
+SIDE_BY_SIDE = 4
+"""Files that are read at once, at least: who writes into a file keeps others out of it."""
 RUNS_EACH = 8
 """Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
 _FIRST_STEP_BYTES = 64 << 10
@@ -70,6 +72,9 @@ class _File:
     refetches: int = 0
     left: int = 0
     """Chunks still to come."""
+    runs: deque[range] = field(default_factory=deque)
+    """Neighbouring chunks that nobody has asked for yet; with `readers`, guarded by the transfer's lock."""
+    readers: int = 0
     is_refused: bool = False
     """What came of it is worth nothing to whoever comes next."""
     expected: tuple[str, ...] = ()
@@ -123,10 +128,11 @@ class _Transfer:
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
         self._run_chunks = _run_chunks(sum(size or 0 for size in sizes), limits.streams)
         self._done_bytes = 0
-        self._tasks: deque[Callable[[_Stream], None]] = deque()
+        self._unopened = deque(self._files)
+        self._started: list[_File] = []
+        """Those of which there are runs to read."""
         self._ready = threading.Condition()
         self._news: queue.SimpleQueue[_Arrived | BaseException] = queue.SimpleQueue()
-        self._tasks.extend(self._opening(file) for file in self._files)
 
     # ---- the calling thread
 
@@ -199,24 +205,29 @@ class _Transfer:
     def _next_task(self) -> Callable[[_Stream], None] | None:
         with self._ready:
             while not self._stopped.is_set():
-                if self._tasks:
-                    return self._tasks.popleft()
+                if self._unopened and len(self._started) < SIDE_BY_SIDE:
+                    return self._opening(self._unopened.popleft())
+                if self._started:
+                    return self._next_run()
                 self._ready.wait()
         return None
 
-    def _give_task(self, *tasks: Callable[[_Stream], None], last: bool = False) -> None:
-        with self._ready:
-            if last:
-                self._tasks.extend(tasks)
-            else:
-                self._tasks.extendleft(reversed(tasks))
-            self._ready.notify_all()
+    def _next_run(self) -> Callable[[_Stream], None]:
+        """Of the file that the fewest streams read."""
+        file = min(self._started, key=lambda file: file.readers)
+        file.readers += 1
+        run = file.runs.popleft()
+        if not file.runs:
+            self._started.remove(file)
+        return lambda stream: self._read_run(file, run, stream)
 
     def _opening(self, file: _File) -> Callable[[_Stream], None]:
         return lambda stream: self._open(file, stream)
 
-    def _reading(self, file: _File, part: Part, run: range) -> Callable[[_Stream], None]:
-        return lambda stream: self._read_run(file, part, run, stream)
+    def _open_again(self, file: _File) -> None:
+        with self._ready:
+            self._unopened.append(file)
+            self._ready.notify_all()
 
     def _open(self, file: _File, stream: _Stream) -> None:
         file.started_s = file.started_s or now()
@@ -230,7 +241,7 @@ class _Transfer:
         if not turn.take():
             if partial.last_sign_of_life_s(self._home.partial, file.key) < self._limits.stall_s:
                 # Another process fetches it: look again when there is nothing better to do.
-                self._give_task(self._opening(file), last=True)
+                self._open_again(file)
                 if self._stopped.wait(_TICK_S):
                     raise Cancelled
                 return
@@ -262,13 +273,26 @@ class _Transfer:
         file.left = len(missing)
         if not file.expected:
             file.follower = Follower(part, self._stopped)
-        if missing:
-            self._give_task(*(self._reading(file, part, run) for run in _runs(missing, self._run_chunks)))
-        else:
+        if not missing:
             self._complete(file, part)
+            return
+        with self._ready:
+            file.runs.extend(_runs(missing, self._run_chunks))
+            self._started.append(file)
+            self._ready.notify_all()
 
-    def _read_run(self, file: _File, part: Part, run: range, stream: _Stream) -> None:
+    def _read_run(self, file: _File, run: range, stream: _Stream) -> None:
+        try:
+            self._read_chunks(file, run, stream)
+        finally:
+            with self._ready:
+                file.readers -= 1
+
+    def _read_chunks(self, file: _File, run: range, stream: _Stream) -> None:
         """Read these chunks into their places. A broken answer goes on where it broke."""
+        part = file.part
+        if part is None:
+            raise Cancelled
         end = part.span(run[-1])[1]
         at = _Place(index=run[0], position=part.span(run[0])[0])
         attempt = wrong = 0
@@ -465,7 +489,7 @@ class _Transfer:
             raise _refused(file, file.remote.digest or f"git blob {file.remote.git_sha1}", digest)
         file.refetches += 1
         self._count(-(part.size_bytes or 0))
-        self._give_task(self._opening(file))
+        self._open_again(file)
 
     def _count(self, count: int) -> None:
         with self._ready:

@@ -387,7 +387,14 @@ class _Sync:
 
     def _weight(self, view: Path, manifest: Manifest, tier: str, *, one_file: bool) -> LocalWeight:
         path = view / manifest.files[0].path if one_file else view
-        return LocalWeight(name=self.name, path=path, tier=tier, bytes=manifest.bytes)
+        return LocalWeight(
+            name=self.name,
+            path=path,
+            tier=tier,
+            bytes=manifest.bytes,
+            revision=manifest.revision,
+            ref=self._ref,
+        )
 
     def _span_of_kept(self, entry: FileEntry, started_s: float) -> None:
         self.report.span(

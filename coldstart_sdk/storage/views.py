@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from coldstart_sdk import record
@@ -41,7 +42,7 @@ def build(views: Path, name: str, targets: Mapping[str, Path], *, symbolic: bool
             for path, target in targets.items():
                 place = scratch / path
                 place.parent.mkdir(parents=True, exist_ok=True)
-                (_symlink if symbolic else _link)(target, place)
+                (_symlink if symbolic else put)(target, place)
             scratch.mkdir(exist_ok=True)
             _swap_in(scratch, view, targets)
         finally:
@@ -94,7 +95,7 @@ def _with_links(
     content = record.digest({path: str(target) for path, target in targets.items()})
     view = build(root.parent, name_of(root.name, content), targets, symbolic=spec.origin is Origin.LOCAL)
     path = view if weight.path.is_dir() else view / weight.path.name
-    return LocalWeight(name=weight.name, path=path, tier=weight.tier, bytes=weight.bytes)
+    return replace(weight, path=path)
 
 
 def _resolve(
@@ -139,12 +140,13 @@ def _behind(file: Path) -> Path:
 
 def _is_whole(view: Path, targets: Mapping[str, Path]) -> bool:
     try:
-        return view.is_dir() and all(_same(view / path, target) for path, target in targets.items())
+        return view.is_dir() and all(same(view / path, target) for path, target in targets.items())
     except OSError:
         return False
 
 
-def _same(place: Path, target: Path) -> bool:
+def same(place: Path, target: Path) -> bool:
+    """Whether a name shows this very file; raises where either is not there."""
     if place.samefile(target):
         return True
     # A copy, where links are refused: bytes of the same size, with the time that an untouched blob has.
@@ -177,7 +179,8 @@ def _remove(directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _link(target: Path, place: Path) -> None:
+def put(target: Path, place: Path) -> None:
+    """The file under another name: a hard link, or what the file system has instead."""
     try:
         os.link(target, place)
     except _FALLBACK:

@@ -15,8 +15,12 @@ class LocalWeight:
     path: Path
     """A directory with the files; of a URL, and of a local file, the one file."""
     tier: str
-    """Which place gave the bytes this time: `disk` or `origin`."""
+    """Which place gave the bytes this time, such as `disk`, `store` or `origin`."""
     bytes: int
+    revision: str
+    """What the origin calls this state of it: a commit, an ETag, a digest of a listing."""
+    ref: str
+    """Under which name the set is kept."""
 
 
 class LocalWeights(Mapping[str, LocalWeight]):

@@ -1,8 +1,8 @@
 """A connection as http.client wants one, read in large pieces.
 
 Sockets block, and the kernel bounds each wait: a timeout of Python's would ask the kernel twice for each
-piece, and never for more than lies ready. TLS goes through memory, because Python's own reads one record of
-16 KB at a time with two calls to the kernel.
+piece, and never for more than lies ready. TLS goes through `openssl` where that can be had, else through
+memory here, because Python's own sockets ask the kernel twice for each record of 16 KB.
 """
 
 from __future__ import annotations
@@ -37,11 +37,8 @@ class Wire:
     def bound(self, stall_s: float) -> None:
         """From now on nothing waits longer than this for a byte."""
         self._stall_s = stall_s
-        seconds, rest = divmod(stall_s, 1)
-        time_value = struct.pack("ll", int(seconds), int(rest * 1e6))
         self._socket.settimeout(None)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_value)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time_value)
+        wait_at_most(self._socket, stall_s)
 
     def setsockopt(self, level: int, name: int, value: int) -> None:
         self._socket.setsockopt(level, name, value)
@@ -100,8 +97,16 @@ class Wire:
             raise TimeoutError from late
 
 
+def wait_at_most(connected: socket.socket, seconds: float) -> None:
+    """The kernel's bound for each wait on a socket that blocks."""
+    whole, rest = divmod(seconds, 1)
+    time_value = struct.pack("ll", int(whole), int(rest * 1e6))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_value)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time_value)
+
+
 class TlsWire(Wire):
-    """A connection under TLS."""
+    """A connection under TLS, by Python's own means."""
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext, host: str) -> None:
         super().__init__(connected)

@@ -18,7 +18,7 @@ from coldstart_sdk.errors import StorageError
 from coldstart_sdk.spec import WeightSpec
 from coldstart_sdk.storage import patterns
 from coldstart_sdk.storage.http import Address
-from coldstart_sdk.storage.remote import Listing, RemoteFile
+from coldstart_sdk.storage.remote import Listing, RemoteFile, UnreachableError
 from coldstart_sdk.storage.retry import Patience, persist, retry_after_s
 from coldstart_sdk.storage.transient import TransientError
 
@@ -98,6 +98,12 @@ def _speaking(weight: WeightSpec) -> Iterator[None]:
     has_token = bool(get_token())
     try:
         yield
+    except errors.OfflineModeIsEnabled as offline:
+        raise UnreachableError(
+            "HF_HUB_OFFLINE keeps the hub from being asked what it has",
+            where=_where(weight),
+            fix="Lock it: coldstart lock FILE. What is locked is fetched without that question.",
+        ) from offline
     except errors.GatedRepoError as gated:
         raise StorageError(
             f"{weight.source} is gated" + ("" if has_token else ", and there is no token"),
