@@ -7,17 +7,20 @@ background.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from coldstart_sdk import machine
 from coldstart_sdk.errors import LifecycleError, Problem
 from coldstart_sdk.events import Anchor, AnchorSet, Noted, Outcome, State, StateChanged, StepEnded, now
 from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.graph import Conductor, Result
 from coldstart_sdk.lanes import Lanes
 from coldstart_sdk.plan import Lane, Plan, Stage, Step, StepKind
+from coldstart_sdk.spec import Origin
 from coldstart_sdk.steps import Site, Steps
 from coldstart_sdk.switches import NO_SWITCHES, Switches, switch
 
@@ -47,6 +50,7 @@ class Lifecycle:
         self, plan: Plan, site: Site, *, switches: Switches = NO_SWITCHES, own_loop: bool = True
     ) -> None:
         self.plan, skipped = switch(plan, switches)
+        self._caches = _point_caches(self.plan, site)
         self.lanes = Lanes(own_loop=own_loop)
         self.steps = Steps(self.plan, site)
         self._emit = site.emit
@@ -87,6 +91,7 @@ class Lifecycle:
         if Stage.AFTER_SNAPSHOT in stages and not result.cancelled:
             self._emit(AnchorSet(at_s=now(), anchor=Anchor.READY))
             self._become(State.READY)
+            self._check_caches()
 
     def wait(self, timeout_s: float | None = None) -> Status:
         """The status once it is no longer `starting`, or when the time is up."""
@@ -131,6 +136,11 @@ class Lifecycle:
             self.run(Stage.BEFORE_SNAPSHOT, Stage.AFTER_SNAPSHOT)
             if self._status.state is State.READY:
                 self.run(Stage.BACKGROUND)
+
+    def _check_caches(self) -> None:
+        for name in machine.moved_env(self._caches, os.environ):
+            said = f"{name} is not what this start set it to; what it names may be fetched or compiled again"
+            self._emit(Noted(at_s=now(), message=f"{said}. Set it in env= of warm_model instead"))
 
     def _conduct(self, stages: tuple[Stage, ...]) -> Result:
         in_background = Stage.BACKGROUND in stages
@@ -195,6 +205,19 @@ class Lifecycle:
         )
         for changed in self._watchers:
             changed(status)
+
+
+def _point_caches(plan: Plan, site: Site) -> Mapping[str, str]:
+    """Decide once where libraries keep their files, before the first of them is imported."""
+    pointed = machine.cache_env(
+        os.environ,
+        site.home,
+        has_hub=any(weight.origin is Origin.HF for weight in plan.spec.weights.values()),
+        elsewhere=plan.backend != "local",
+    )
+    ours = {name: path for name, path in pointed.items() if name not in plan.env}
+    os.environ.update(ours)
+    return ours
 
 
 def _at_once() -> None:

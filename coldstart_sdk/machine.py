@@ -33,6 +33,22 @@ PRESETS: Mapping[str, str] = {
 }
 
 
+_HUB = "hub"
+_CACHES: Mapping[str, str] = {
+    "TORCH_HOME": "torch",
+    "TORCHINDUCTOR_CACHE_DIR": "compiled/inductor",
+    "TRITON_CACHE_DIR": "compiled/triton",
+    "TORCH_EXTENSIONS_DIR": "compiled/extensions",
+    "CUDA_CACHE_PATH": "compiled/cuda",
+    "VLLM_CACHE_ROOT": "compiled/vllm",
+}
+"""Variable → folder below COLDSTART_HOME."""
+_OLD = ("TRANSFORMERS_CACHE", "HUGGINGFACE_HUB_CACHE")
+"""Other words for the hub's cache: one that is set is set right; else it is left, as its readers complain."""
+_READ_INTO = {"HF_HUB_CACHE": ("huggingface_hub.constants", "HF_HUB_CACHE")}
+"""Variable → where the library that reads it once keeps what it read."""
+
+
 def cpu_quota(root: Path = Path("/")) -> int:
     """Whole cores that this process may keep busy: the least of affinity and quotas, never none."""
     return max(1, int(_quota_cores(root)))
@@ -69,6 +85,29 @@ def boot_env(env: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in PRESETS.items() if name not in env}
 
 
+def cache_env(env: Mapping[str, str], home: Path, *, has_hub: bool, elsewhere: bool) -> Mapping[str, str]:
+    """Where libraries keep what they download and compile: where files are kept between starts.
+
+    What `env` decides stays, but for the hub's cache: with weights of the hub it is where those are. On the
+    user's own machine the hub's other files, the token among them, stay where they are.
+    """
+    found = {name: str(home / folder) for name, folder in _CACHES.items() if name not in env}
+    said = {"HF_HOME", "HF_HUB_CACHE"} & env.keys()
+    if has_hub or (elsewhere and not said):
+        found |= {name: str(home / _HUB) for name in ("HF_HUB_CACHE", *(old for old in _OLD if old in env))}
+    if elsewhere and "HF_HOME" not in env:
+        token = f"{env.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')}/huggingface/token"  # noqa: PTH111 - never raises
+        found |= {"HF_HOME": str(home / "huggingface"), "HF_TOKEN_PATH": env.get("HF_TOKEN_PATH") or token}
+    return found
+
+
+def moved_env(pointed: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of what `cache_env` decided is another by now, or was read before it was decided."""
+    moved = {name for name, value in pointed.items() if env.get(name) != value}
+    unread = {name for name, place in _READ_INTO.items() if _misread(place, pointed.get(name))}
+    return tuple(sorted(moved | unread))
+
+
 def process_start_s(root: Path = Path("/")) -> float | None:
     """When this process was started, in seconds on the boot clock; None where the system does not say."""
     return _start_s(root / "proc/self/stat")
@@ -103,6 +142,12 @@ def facts(disk: Path, root: Path = Path("/")) -> Mapping[str, str]:
         "disk_free_bytes": str(_free_bytes(disk)),
         "container": "yes" if in_container(root) else "no",
     }
+
+
+def _misread(place: tuple[str, str], value: str | None) -> bool:
+    module, attribute = place
+    loaded = sys.modules.get(module)
+    return None not in {loaded, value} and getattr(loaded, attribute, value) != value
 
 
 def _quota_cores(root: Path) -> float:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,11 +43,16 @@ _SKIPS = pytest.StashKey[Skips]()
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the settings, or writes into the cache, of whoever runs it."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test reads the settings, or writes into the cache, of whoever runs it, nor of the test before."""
+    before = set(os.environ)
     for name in [name for name in os.environ if name.startswith("COLDSTART_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLDSTART_HOME", str(tmp_path / "coldstart-home"))
+    yield
+    # A lifecycle sets where libraries keep their files, as it does in a process of its own.
+    for name in set(os.environ) - before:
+        del os.environ[name]
 
 
 def pytest_configure(config: pytest.Config) -> None:

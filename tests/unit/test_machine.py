@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -295,3 +297,64 @@ def test_asking_the_machine_loads_no_module_but_this_one() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert set(done.stdout.split()) <= {"coldstart_sdk.machine"}
+
+
+HOME = Path("/kept")
+
+
+def caches(env: Mapping[str, str], *, has_hub: bool = False, elsewhere: bool = False) -> dict[str, str]:
+    return dict(machine.cache_env(env, HOME, has_hub=has_hub, elsewhere=elsewhere))
+
+
+def test_what_libraries_download_and_compile_lies_where_files_are_kept() -> None:
+    assert caches({}) == {
+        "TORCH_HOME": "/kept/torch",
+        "TORCHINDUCTOR_CACHE_DIR": "/kept/compiled/inductor",
+        "TRITON_CACHE_DIR": "/kept/compiled/triton",
+        "TORCH_EXTENSIONS_DIR": "/kept/compiled/extensions",
+        "CUDA_CACHE_PATH": "/kept/compiled/cuda",
+        "VLLM_CACHE_ROOT": "/kept/compiled/vllm",
+    }
+
+
+def test_a_cache_that_the_user_chose_stays() -> None:
+    chosen = {"TORCH_HOME": "/mine", "TRITON_CACHE_DIR": ""}
+
+    assert not caches(chosen).keys() & chosen.keys()
+
+
+def test_with_weights_of_the_hub_its_cache_is_where_those_are() -> None:
+    assert caches({"HF_HUB_CACHE": "/mine"}, has_hub=True)["HF_HUB_CACHE"] == "/kept/hub"
+    assert "HF_HUB_CACHE" not in caches({})
+    assert "HF_HOME" not in caches({}, has_hub=True)
+
+
+@pytest.mark.parametrize("old", ["TRANSFORMERS_CACHE", "HUGGINGFACE_HUB_CACHE"])
+def test_an_older_word_for_the_hubs_cache_is_set_right_and_never_made(old: str) -> None:
+    assert caches({old: "/image"}, has_hub=True)[old] == "/kept/hub"
+    assert old not in caches({}, has_hub=True)
+
+
+def test_elsewhere_the_hubs_other_files_are_kept_too_and_the_token_stays_where_it_was() -> None:
+    found = caches({"HOME": "/root", "XDG_CACHE_HOME": "/cache"}, elsewhere=True)
+
+    assert (found["HF_HOME"], found["HF_HUB_CACHE"]) == ("/kept/huggingface", "/kept/hub")
+    assert found["HF_TOKEN_PATH"] == "/cache/huggingface/token"
+    assert "HF_HUB_CACHE" not in caches({"HF_HOME": "/mine"}, elsewhere=True)
+
+
+def test_a_cache_that_was_moved_or_read_too_early_is_named() -> None:
+    pointed = {"HF_HUB_CACHE": "/kept/hub", "TORCH_HOME": "/kept/torch"}
+    early = ModuleType("huggingface_hub.constants")
+    early.HF_HUB_CACHE = "/elsewhere"  # type: ignore[attr-defined] # a module of our own making
+    known = sys.modules.get(early.__name__)
+    sys.modules[early.__name__] = early
+    try:
+        assert machine.moved_env(pointed, pointed) == ("HF_HUB_CACHE",)
+        early.HF_HUB_CACHE = "/kept/hub"  # type: ignore[attr-defined] # as above
+        assert machine.moved_env(pointed, pointed) == ()
+        assert machine.moved_env(pointed, {"HF_HUB_CACHE": "/kept/hub"}) == ("TORCH_HOME",)
+    finally:
+        del sys.modules[early.__name__]
+        if known is not None:
+            sys.modules[early.__name__] = known

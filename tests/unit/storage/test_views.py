@@ -137,7 +137,7 @@ def test_a_link_that_cannot_be_is_refused(tmp_path: Path, name: str, target: str
 
 
 def test_a_wrong_name_of_a_weight_is_answered_with_the_right_ones() -> None:
-    weight = LocalWeight(name="vocos", path=Path(), tier="disk", bytes=1)
+    weight = LocalWeight(name="vocos", path=Path(), tier="disk", bytes=1, revision="r", ref="vocos")
 
     weights = LocalWeights({"vocos": weight, "f5": weight})
 
