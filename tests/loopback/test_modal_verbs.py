@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,3 +202,22 @@ def test_an_app_that_is_not_there_is_told_with_what_to_do(plane: Plane, client: 
     assert "coldstart deploy" in told.value.fix, client.version
     with pytest.raises(PlatformError, match="knows no app"):
         backend.history("nowhere")
+
+
+@newest_client
+def test_a_name_that_is_nearly_right_is_suggested_by_the_client(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    backend.deploy(*a_bundle(tmp_path))
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "modal", "app", "history", "voise"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode != 0, client.version
+    assert "voice" in ended.stderr + ended.stdout
+    assert plane.world.unimplemented == set()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from dataclasses import replace
 from typing import Any
@@ -158,6 +159,16 @@ class Calling(Room):
                 for app in self.world.apps.values()
             ]
         )
+
+    @unary
+    async def ObjectSuggest(self, request: Any) -> Any:
+        """Asked from 1.6 on, when a name is not found."""
+        names = [app.name for app in self.world.apps.values() if app.deployed and not app.stopped]
+        found = api_pb2.ObjectSuggestResponse()
+        if request.kind == request.OBJECT_SUGGEST_KIND_APP:
+            for name in difflib.get_close_matches(request.query, names, n=max(1, request.limit)):
+                found.suggestions.add(object_name=name)
+        return found
 
     @unary
     async def AppDeploymentHistory(self, request: Any) -> Any:
