@@ -1,7 +1,7 @@
 """One class on three targets, and its cold starts side by side in one picture.
 
 Here, under RunPod's own job loop and under Modal's own container, each on loopback; on Modal once before the
-snapshot and once after the restore.
+snapshot and once after the restore. Each waterfall has its own scale.
 
     python -m benchmarks.three_targets docs/pictures/three-targets.svg
 """
@@ -56,7 +56,8 @@ def main(out: Path) -> None:
         traces = [_here(folder), _on_runpod(folder), *_on_modal(folder)]
     out.write_text(_side_by_side(traces), encoding="utf-8")
     for caption, trace in zip(CAPTIONS, traces, strict=True):
-        print(f"{caption:34} ready in {trace.anchors.ready_s or 0:.3f} s")
+        ready_s = trace.anchors.ready_s
+        print(f"{caption:34} " + ("not ready yet" if ready_s is None else f"ready in {ready_s:.3f} s"))
     print(machine())
 
 
