@@ -311,10 +311,12 @@ class _S3Handler(Handler):
         # A list that is cut short names a token that leads nowhere new.
         token = after if isinstance(fault, Cut) else page[-1] if page else ""
         following = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if more else ""
-        self._send_xml(
-            "ListBucketResult",
-            f"<EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>{following}{items}",
+        told = (
+            f"<Name>{escape(self.bucket)}</Name><Prefix>{quote(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
+            f"<MaxKeys>{self.room.page}</MaxKeys><EncodingType>url</EncodingType>"
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>{following}{items}"
         )
+        self._send_xml("ListBucketResult", told)
 
     def _item(self, key: str) -> str:
         file = self.room.file(self.bucket, key)

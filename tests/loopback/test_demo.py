@@ -45,7 +45,7 @@ class Demo:
 def test_the_second_start_asks_the_origin_for_nothing(told: Demo) -> None:
     assert ", 0 the second" in told.out
     first, second = (_fetch_of(told.trace(name)) for name in ("first", "second"))
-    assert (first.tier, second.tier) == ("origin", "disk")
+    assert (first.tier, second.tier) == ("origin", "store")
     assert first.bytes == second.bytes
 
 
