@@ -200,6 +200,7 @@ def _checked(  # noqa: PLR0913 - one name for each option
             fix="Name a file with -o, or send stdout to one or to a program.",
         )
     traces.refuse_unwritable(trace, "--trace")
+    traces.refuse_undrawable(trace, trace_format)
     return Call(
         prepared=prepared if timeout is None else _patient(prepared, timeout),
         endpoint=called,

@@ -27,7 +27,10 @@ _COLLECTOR = "http://localhost:4318"
     "trace",
     ("coldstart trace show", "the waterfall of the last start here"),
     ("coldstart trace diff before.json after.json", "what got slower, and by which step"),
-    ("coldstart trace export -o start.html", "one page with everything; .svg, .chrome.json by name too"),
+    (
+        "coldstart trace export -o start.html",
+        "one page with everything; .svg, .png, .chrome.json by name too",
+    ),
     ("coldstart trace export start.json --format otlp", "send it to OTEL_EXPORTER_OTLP_ENDPOINT"),
     ("coldstart trace receipt --budget ready=15s,first=1.1x", "for CI: exit code 9 when it was more"),
     ("coldstart trace list", "what is kept in COLDSTART_HOME"),
@@ -38,7 +41,7 @@ _COLLECTOR = "http://localhost:4318"
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["html", "svg", "chrome", "json", "otlp"]),
+    type=click.Choice(["html", "svg", "png", "chrome", "json", "otlp"]),
     help="Default: told from the name of the output file, else html.",
 )
 @click.option("--markdown", is_flag=True, help="The diff as a comment on a pull request.")
@@ -145,12 +148,17 @@ def _receipt(trace: Trace, console: Console, output: str | None, budget: str | N
     hold.refuse_over(receipt)
 
 
-def _put(text: str, output: str | None, console: Console) -> None:
-    if output is None or output == "-":
-        console.result(text)
-        return
-    Path(output).write_text(text, encoding="utf-8")
-    console.did("wrote", output)
+def _put(content: str | bytes, output: str | None, console: Console) -> None:
+    held = content.encode("utf-8") if isinstance(content, str) else content
+    if output is not None and output != "-":
+        Path(output).write_bytes(held)
+        console.did("wrote", output)
+    elif isinstance(content, str):
+        console.result(content)
+    elif sys.stdout.isatty():
+        raise UsageError("a picture is no text for a terminal", fix="Name a file: -o start.png.")
+    else:
+        console.result_bytes(held)
 
 
 def _prints_unicode() -> bool:

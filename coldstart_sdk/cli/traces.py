@@ -12,7 +12,7 @@ from coldstart_sdk.cli.console import Console
 from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.trace.model import Trace
 
-FORMATS = ("json", "chrome", "svg", "html")
+FORMATS = ("json", "chrome", "svg", "png", "html")
 KEPT = 100
 """Traces that are kept in COLDSTART_HOME."""
 
@@ -28,12 +28,20 @@ def refuse_unwritable(path: str | None, what: str) -> None:
         raise UsageError(f"{what}: {path} is a folder", fix="Name a file.")
 
 
+def refuse_undrawable(path: str | None, form: str | None) -> None:
+    """Before anything starts, as above: pixels need an extra."""
+    if path and (form or form_of(path)) == "png":
+        from coldstart_sdk.trace import png  # noqa: PLC0415 - one form of several
+
+        png.refuse_without_pillow()
+
+
 def save(trace: Trace, home: Path, path: str | None, form: str | None) -> Path:
     """The file that the trace was written to."""
     target = Path(path) if path else _fresh(home / "traces", trace.name or "start")
     spelled = spell(trace, form or form_of(target.name))
     try:
-        target.write_text(spelled, encoding="utf-8")
+        target.write_bytes(spelled if isinstance(spelled, bytes) else spelled.encode("utf-8"))
     except OSError:
         if not path:
             target.unlink(missing_ok=True)  # a part of a trace is none
@@ -68,16 +76,20 @@ def show(trace: Trace, console: Console, *, reasons: bool = True) -> None:
     console.say("\n" + drawn.rstrip("\n") + "\n")
 
 
-def spell(trace: Trace, form: str) -> str:
-    """The trace in that form."""
+def spell(trace: Trace, form: str) -> str | bytes:
+    """The trace in that form; pixels are bytes."""
     if form == "chrome":
-        from coldstart_sdk.trace import chrome  # noqa: PLC0415 - one form of three
+        from coldstart_sdk.trace import chrome  # noqa: PLC0415 - one form of several
 
         return chrome.to_json(trace)
     if form == "svg":
         from coldstart_sdk.trace import svg  # noqa: PLC0415 - as above
 
         return svg.render_svg(trace)
+    if form == "png":
+        from coldstart_sdk.trace import png  # noqa: PLC0415 - as above
+
+        return png.render_png(trace)
     if form == "html":
         return _page(trace)
     if form == "otlp":
@@ -107,7 +119,7 @@ def form_of(name: str) -> str:
         return "chrome"
     if name.endswith(".otlp.json"):
         return "otlp"
-    return next((form for form in ("svg", "html") if name.endswith(f".{form}")), "json")
+    return next((form for form in ("svg", "png", "html") if name.endswith(f".{form}")), "json")
 
 
 def _fresh(folder: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -107,13 +108,25 @@ def test_a_start_is_shown_listed_compared_and_exported(place: Place) -> None:
     assert " to ready, " in place.says("trace", "diff", before, after).out
     assert "**Cold start: " in place.says("trace", "diff", before, after, "--markdown").out
     for name, begins in (
-        ("p.html", "<!doctype html>"),
-        ("p.svg", "<svg"),
-        ("p.chrome.json", "{"),
-        ("p.otlp.json", "{"),
+        ("p.html", b"<!doctype html>"),
+        ("p.svg", b"<svg"),
+        ("p.png", b"\x89PNG"),
+        ("p.chrome.json", b"{"),
+        ("p.otlp.json", b"{"),
     ):
         assert place.says("trace", "export", before, "-o", name).code == 0
-        assert (place.folder / name).read_text().startswith(begins)
+        assert (place.folder / name).read_bytes().startswith(begins)
+
+
+def test_pixels_without_pillow_are_refused_before_a_start(place: Place) -> None:
+    (place.folder / "sitecustomize.py").write_text("import sys\nsys.modules['PIL'] = None\n")
+    env = {"PYTHONPATH": f"{place.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+    said = coldstart("run", str(place.app), "-i", "text=hi", "--trace", str(place.folder / "s.png"), env=env)
+
+    assert said.code == 2
+    assert 'pip install "coldstart-sdk[png]"' in said.problems[0]["fix"]
+    assert "load:load" not in said.err
 
 
 def test_runs_are_kept_and_listed_the_newest_first(place: Place) -> None:

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from PIL import Image
 
 from coldstart_sdk.events import Outcome
 from coldstart_sdk.trace.build import build
 from coldstart_sdk.trace.chrome import to_events, to_json
 from coldstart_sdk.trace.model import Trace
+from coldstart_sdk.trace.png import render_png
 from coldstart_sdk.trace.svg import render_svg
 from tests.unit.trace.starts import STARTS, a_plan, began, ran, ready, tts
+
+SCHEMA = json.loads((Path(__file__).parent / "trace_event.schema.json").read_text(encoding="utf-8"))
 
 
 def chrome(trace: Trace) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = json.loads(to_json(trace))["traceEvents"]
     return events
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_perfetto_json_keeps_to_the_schema_of_its_format(name: str) -> None:
+    jsonschema.validate(json.loads(to_json(STARTS[name])), SCHEMA)
+
+
+def test_the_schema_refuses_what_the_viewer_would_not_read() -> None:
+    whole = to_events(tts())
+    for spoiled in ({"ph": "Z"}, {"ts": -1.0}, {"cname": "thread_state_crimson"}, {"pid": "one"}):
+        slices = [event for event in whole["traceEvents"] if event["ph"] == "X"]
+
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"traceEvents": [{**slices[0], **spoiled}]}, SCHEMA)
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -123,3 +144,30 @@ def test_ready_is_a_moment_that_a_viewer_shows() -> None:
     trace = build([*began(), *ran("load:load", 1, 2), *ready(2)], None, wall_start=None)
 
     assert [event["ts"] for event in chrome(trace) if event["name"] == "ready"] == [2e6]
+
+
+# ---- PNG
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_png_is_its_svg_twice_as_large(name: str) -> None:
+    drawn, svg = Image.open(io.BytesIO(render_png(STARTS[name]))), ET.fromstring(render_svg(STARTS[name]))  # noqa: S314 - our own
+
+    assert drawn.format == "PNG"
+    assert drawn.size == (2 * int(svg.get("width", "")), 2 * int(svg.get("height", "")))
+
+
+def test_every_resource_has_its_colour_in_a_png() -> None:
+    drawn = Image.open(io.BytesIO(render_png(tts())))
+    colours = {colour for _, colour in drawn.getcolors(1 << 24) or ()}
+
+    assert {(9, 105, 218), (26, 127, 55), (188, 76, 0)} <= colours
+
+
+def test_a_failed_start_is_told_in_red_in_a_png() -> None:
+    colours = {
+        colour
+        for _, colour in Image.open(io.BytesIO(render_png(STARTS["failed_load"]))).getcolors(1 << 24) or ()
+    }
+
+    assert (207, 34, 46) in colours
