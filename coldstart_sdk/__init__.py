@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coldstart_sdk.declare.values import Container, Scale, Volume, Weights
     from coldstart_sdk.hook import endpoint
     from coldstart_sdk.media import Audio, File, Image, Video
+    from coldstart_sdk.storage.weights import LocalWeight, LocalWeights
 
     __version__: str
 
@@ -31,6 +32,8 @@ __all__ = [
     "Container",
     "File",
     "Image",
+    "LocalWeight",
+    "LocalWeights",
     "Scale",
     "Video",
     "Volume",
@@ -47,6 +50,8 @@ _HOMES = {
     "Container": "coldstart_sdk.declare.values",
     "File": "coldstart_sdk.media",
     "Image": "coldstart_sdk.media",
+    "LocalWeight": "coldstart_sdk.storage.weights",
+    "LocalWeights": "coldstart_sdk.storage.weights",
     "Scale": "coldstart_sdk.declare.values",
     "Video": "coldstart_sdk.media",
     "Volume": "coldstart_sdk.declare.values",

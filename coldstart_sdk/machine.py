@@ -45,6 +45,9 @@ _CACHES: Mapping[str, str] = {
 """Variable → folder below COLDSTART_HOME."""
 _OLD = ("TRANSFORMERS_CACHE", "HUGGINGFACE_HUB_CACHE")
 """Other words for the hub's cache: one that is set is set right; else it is left, as its readers complain."""
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "9p", "virtiofs", "gpfs", "beegfs", "juicefs"}
+)
 _READ_INTO = {"HF_HUB_CACHE": ("huggingface_hub.constants", "HF_HUB_CACHE")}
 """Variable → where the library that reads it once keeps what it read."""
 
@@ -108,6 +111,10 @@ def moved_env(pointed: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, 
     return tuple(sorted(moved | unread))
 
 
+_ONE_START_S = 600.0
+"""A container that has been there for longer was not started for this process."""
+
+
 def process_start_s(root: Path = Path("/")) -> float | None:
     """When this process was started, in seconds on the boot clock; None where the system does not say."""
     return _start_s(root / "proc/self/stat")
@@ -118,6 +125,14 @@ def container_start_s(root: Path = Path("/")) -> float | None:
     return _start_s(root / "proc/1/stat") if in_container(root) else None
 
 
+def container_made_for_s(process_s: float | None, root: Path = Path("/")) -> float | None:
+    """The same, of a container that was made for that process; None of one that was there long before."""
+    container_s = container_start_s(root)
+    if process_s is None or container_s is None or process_s - container_s > _ONE_START_S:
+        return None
+    return container_s
+
+
 def in_container(root: Path = Path("/")) -> bool:
     """Whether this process sees a container's file system rather than a whole machine's."""
     if any((root / mark).exists() for mark in (".dockerenv", "run/.containerenv")):
@@ -126,6 +141,23 @@ def in_container(root: Path = Path("/")) -> bool:
     return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod", "lxc")) or any(
         _is_overlay_root(line) for line in _text(root / "proc/self/mountinfo").splitlines()
     )
+
+
+def file_system(path: Path, root: Path = Path("/")) -> str | None:
+    """The kind of file system that a path lies on; None where the system does not say."""
+    best: tuple[int, str] | None = None
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        mount, _, kind = line.partition(" - ")
+        where = mount.split()[4].replace("\\040", " ")
+        inside = where == "/" or str(path) == where or str(path).startswith(where + os.sep)
+        if inside and (best is None or len(where) >= best[0]):
+            best = (len(where), kind.split()[0])
+    return best[1] if best else None
+
+
+def is_far(kind: str | None) -> bool:
+    """Whether such a file system lies across a network, where each page of a mapped file is a round trip."""
+    return kind is not None and (kind in _NETWORK or kind.startswith("fuse"))
 
 
 def facts(disk: Path, root: Path = Path("/")) -> Mapping[str, str]:

@@ -103,7 +103,7 @@ class Steps:
     def _gives(self, name: str, step: Step) -> object:
         match name:
             case "weights":
-                return self._weights()
+                return self._weights(step)
             case "device":
                 return self.made.device or step.device or "cpu"
             case "spec":
@@ -111,10 +111,25 @@ class Steps:
             case _:
                 return self.log()
 
-    def _weights(self) -> LocalWeights:
-        from coldstart_sdk.storage.weights import LocalWeights  # noqa: PLC0415 - only where a hook asks for it
+    def _weights(self, step: Step) -> LocalWeights:
+        from dataclasses import replace  # noqa: PLC0415 - only where a hook asks for it
 
-        return LocalWeights(self.made.weights)
+        from coldstart_sdk.storage.loading import Loading  # noqa: PLC0415 - as above
+        from coldstart_sdk.storage.weights import LocalWeights  # noqa: PLC0415 - as above
+
+        return LocalWeights(
+            {
+                name: replace(
+                    weight,
+                    loading=Loading(
+                        step=step.name,
+                        emit=self.site.emit,
+                        allow_pickle=self.plan.spec.weights[name].allow_pickle,
+                    ),
+                )
+                for name, weight in self.made.weights.items()
+            }
+        )
 
     def log(self) -> logging.Logger:
         from coldstart_sdk import logs  # noqa: PLC0415 - only where a hook asks for it, or something failed

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from coldstart_sdk import machine
 from coldstart_sdk.recorder.names import HF_TOKEN, PERIODS, THREADS, THROTTLED, THROTTLED_PERIODS, WEIGHTS_ON
 
 
@@ -19,7 +20,7 @@ def throttling(root: Path = Path("/")) -> Mapping[str, float]:
         "sys/fs/cgroup/cpu,cpuacct/cpu.stat",
     ):
         with suppress(OSError, ValueError):
-            pairs = (line.split() for line in (root / place).read_text(encoding="ascii").splitlines())
+            pairs = (line.split() for line in (root / place).read_text(encoding="utf-8").splitlines())
             stat = {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004 - a name and its figure
             if "nr_periods" in stat:
                 seconds = stat.get("throttled_usec", 0.0) / 1e6 or stat.get("throttled_time", 0.0) / 1e9
@@ -42,28 +43,15 @@ def seen(home: Path) -> dict[str, str]:
     told = {HF_TOKEN: "yes" if _has_token() else "no"}
     if threads := max(_threads(), default=0):
         told[THREADS] = str(threads)
-    if kind := file_system(home):
+    if kind := machine.file_system(home):
         told[WEIGHTS_ON] = kind
     return told
-
-
-def file_system(path: Path, root: Path = Path("/")) -> str | None:
-    """The kind of file system that a path lies on."""
-    best: tuple[int, str] | None = None
-    with suppress(OSError):
-        for line in (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-            mount, _, kind = line.partition(" - ")
-            where = mount.split()[4].replace("\\040", " ")
-            inside = where == "/" or str(path) == where or str(path).startswith(where + os.sep)
-            if inside and (best is None or len(where) >= best[0]):
-                best = (len(where), kind.split()[0])
-    return best[1] if best else None
 
 
 def major_faults(thread_id: int) -> int | None:
     """Pages that this thread has had to wait for; None where the system does not say, or it is gone."""
     with suppress(OSError, ValueError, IndexError):
-        stat = Path(f"/proc/self/task/{thread_id}/stat").read_text(encoding="ascii", errors="replace")
+        stat = Path(f"/proc/self/task/{thread_id}/stat").read_text(encoding="utf-8", errors="replace")
         return int(stat.rpartition(")")[2].split()[9])
     return None
 

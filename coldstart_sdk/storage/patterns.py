@@ -13,7 +13,7 @@ from coldstart_sdk.spec import WeightSpec
 
 
 def wanted(path: str, weight: WeightSpec) -> bool:
-    return (not weight.include or _matches(path, weight.include)) and not _matches(path, weight.exclude)
+    return (not weight.include or matches(path, weight.include)) and not matches(path, weight.exclude)
 
 
 def refuse_nothing(left: Iterable[object], weight: WeightSpec, *, seen: int, where: str) -> None:
@@ -31,7 +31,8 @@ def refuse_nothing(left: Iterable[object], weight: WeightSpec, *, seen: int, whe
     )
 
 
-def _matches(path: str, patterns: Iterable[str]) -> bool:
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns means this path."""
     return any(
         fnmatch.fnmatchcase(path, pattern + "*" if pattern.endswith("/") else pattern) for pattern in patterns
     )

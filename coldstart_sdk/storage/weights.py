@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from coldstart_sdk.storage.loading import Loading
+
+M = TypeVar("M", bound="torch.nn.Module")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +29,38 @@ class LocalWeight:
     """What the origin calls this state of it: a commit, an ETag, a digest of a listing."""
     ref: str
     """Under which name the set is kept."""
+    loading: Loading | None = field(default=None, repr=False, compare=False)
+    """Set where a hook receives it."""
+
+    def tensors(self, *, device: str = "cpu", include: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+        """Every tensor of the set's safetensors files, by its name, on that device.
+
+        `include` are patterns over the paths of the set. Files are read as suits the disk that they lie on,
+        and the trace says how. A pickle is loaded only where `allow_pickle=` names it with its digest.
+        """
+        from coldstart_sdk.events import ignore  # noqa: PLC0415 - only who loads tensors pays for it
+        from coldstart_sdk.storage import loading  # noqa: PLC0415 - as above
+
+        return loading.tensors(
+            self.name,
+            self.path,
+            device=device,
+            include=tuple(include),
+            loading=self.loading or loading.Loading(step="load", emit=ignore),
+        )
+
+    def load_into(
+        self, make: Callable[[], M], *, device: str = "cpu", include: Sequence[str] = (), strict: bool = True
+    ) -> M:
+        """The model that `make` makes, with the set's tensors for its parameters.
+
+        It is made without memory for its parameters, and nothing is drawn at random; what `make` computes as
+        a buffer stays. Raises where a parameter is in no file, or, if strict, a tensor fits no parameter.
+        """
+        from coldstart_sdk.storage import modules  # noqa: PLC0415 - as above
+
+        found = self.tensors(device=device, include=include)
+        return modules.filled(self.name, make, found, device=device, strict=strict)
 
 
 class LocalWeights(Mapping[str, LocalWeight]):

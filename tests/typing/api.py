@@ -5,10 +5,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from typing_extensions import assert_type
 
-from coldstart_sdk import Audio, Container, Scale, Volume, Weights, endpoint, hook, warm_model
+from coldstart_sdk import (
+    Audio,
+    Container,
+    LocalWeight,
+    LocalWeights,
+    Scale,
+    Volume,
+    Weights,
+    endpoint,
+    hook,
+    warm_model,
+)
+
+
+class Model:
+    """Stands for a torch module."""
 
 
 @warm_model(
@@ -30,8 +46,11 @@ class F5:
         self.speed = speed
 
     @hook.load(after="encoder", timeout="30s", required=True)
-    def load(self, weights: object) -> int:
-        return 1
+    def load(self, weights: LocalWeights) -> int:
+        assert_type(weights["f5"], LocalWeight)
+        assert_type(weights["f5"].path, Path)
+        assert_type(weights["f5"].load_into(Model), Model)
+        return len(weights["f5"].tensors(device="cuda"))
 
     @hook.load
     async def encoder(self, weights: object) -> None: ...
@@ -63,7 +82,7 @@ assert_type(F5(), F5)
 assert_type(F5, type[F5])
 assert_type(Bare(), Bare)
 assert_type(F5(speed=2.0).speed, float)
-assert_type(F5().load({}), int)
+assert_type(F5().load(LocalWeights({})), int)
 assert_type(F5().warm(), Audio)
 assert_type(F5.kernels(), bool)
 assert_type(F5().speak(Audio.silence(), text="a", speed=1.5), Audio)

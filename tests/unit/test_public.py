@@ -14,6 +14,8 @@ NAMES = {
     "Container",
     "File",
     "Image",
+    "LocalWeight",
+    "LocalWeights",
     "Scale",
     "Video",
     "Volume",
@@ -34,6 +36,8 @@ OF_A_DECLARATION = {
     "coldstart_sdk.media.kinds",
     "coldstart_sdk.record",
     "coldstart_sdk.spec",
+    "coldstart_sdk.storage",
+    "coldstart_sdk.storage.weights",
 }
 
 OF_A_WORKER = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from coldstart_sdk import machine
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.finding import Finding
 from coldstart_sdk.explain.graph import AtMost
@@ -12,9 +13,6 @@ from coldstart_sdk.recorder.names import FAULTS, WEIGHTS_ON
 from coldstart_sdk.trace import figures
 from coldstart_sdk.trace.model import Span
 
-NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "9p", "virtiofs", "gpfs", "beegfs", "juicefs"}
-)
 _MANY = 200
 _SLOW_FAULT_S = 0.0008
 """A local disk brings a page, and those after it, in less."""
@@ -26,8 +24,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     kind = evidence.fact(WEIGHTS_ON) or ""
     for load in evidence.of_kind(StepKind.LOAD):
         faults, waited_s = load.counts.get(FAULTS, 0), load.duration_s - (load.cpu_s or 0.0)
-        far = kind in NETWORK or kind.startswith("fuse")
-        if faults < _MANY or not (far or waited_s / faults > _SLOW_FAULT_S):
+        if faults < _MANY or not (machine.is_far(kind) or waited_s / faults > _SLOW_FAULT_S):
             continue
         yield Finding(
             rule="mapped-weights",
@@ -39,8 +36,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
                 f"the weights lie on {kind or 'a disk of unknown kind'}",
             ),
             fix=(
-                "Read the file whole and in order before it is used: "
-                "safetensors.torch.load(path.read_bytes()), "
+                'Read the file whole before it is used: weights["name"].tensors(device=device), '
                 'torch.load(path, mmap=False); or place="store", which brings it to the local disk'
             ),
             changes=(AtMost(step=load.name, seconds=_read_whole_s(load, evidence)),),

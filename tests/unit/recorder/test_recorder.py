@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from coldstart_sdk import machine
 from coldstart_sdk.events import (
     Counted,
     Event,
@@ -427,8 +428,8 @@ def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(tmp_path: Path) 
         "21 1 8:1 / / rw - ext4 /dev/vda1 rw\n22 21 0:40 / /runpod-volume rw - nfs4 host:/v rw\n"
     )
 
-    assert machine_facts.file_system(Path("/runpod-volume/models"), tmp_path) == "nfs4"
-    assert machine_facts.file_system(Path("/runpod-volumes"), tmp_path) == "ext4"
+    assert machine.file_system(Path("/runpod-volume/models"), tmp_path) == "nfs4"
+    assert machine.file_system(Path("/runpod-volumes"), tmp_path) == "ext4"
 
 
 def test_page_faults_of_a_thread_that_is_gone_are_unknown() -> None:
