@@ -240,6 +240,30 @@ def test_a_volume_is_committed_before_the_cut_and_reloaded_after_it(tmp_path: Pa
         assert (volume.folder / "kept").read_text() == "bytes"
 
 
+@newest_client
+def test_what_was_compiled_outlives_its_worker(tmp_path: Path, client: Client) -> None:
+    body = """
+    @hook.load
+    def load(self):
+        kernel = Path(os.environ["TRITON_CACHE_DIR"]) / "kernel"
+        say("found" if kernel.exists() else "compiled")
+        kernel.parent.mkdir(parents=True, exist_ok=True)
+        kernel.touch()
+    @endpoint
+    def answer(self) -> str:
+        return "yes"
+    """
+    with a_plane(tmp_path, client) as there:
+        assert there.deploy(body, "gpu='L4', snapshot='cpu'").code == 0
+        for _ in range(2):
+            assert there.call("tell(model.answer.remote())") == ["yes"]
+            there.stop()
+
+        assert there.said == [["compiled"], ["found"]]
+        assert [volume.name for volume in there.plane.world.volumes.values()] == ["model-compiled"]
+        assert "VolumeCommit" in there.rpcs[: there.rpcs.index("ContainerCheckpoint")]
+
+
 @every_client
 def test_an_interrupted_container_closes_and_commits(tmp_path: Path, client: Client) -> None:
     with a_plane(tmp_path, client) as there:

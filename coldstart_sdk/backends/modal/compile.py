@@ -97,6 +97,9 @@ def _volume(plan: Plan) -> Iterator[str]:
     if plan.volume:
         # Without version=: asking for another one than an existing volume has is an error.
         yield f"volume = modal.Volume.from_name({text(plan.volume.name)}, create_if_missing=True)"
+    elif environ.compiles(plan):
+        name = f"{plan.spec.name}-compiled"
+        yield f"compiled = modal.Volume.from_name({text(name)}, create_if_missing=True)"
 
 
 def _secrets(plan: Plan) -> Iterator[str]:
@@ -207,6 +210,8 @@ def _class_options(plan: Plan) -> Iterator[str]:
 def _attached(plan: Plan) -> Iterator[str]:
     if plan.volume:
         yield f"volumes={{{text(environ.VOLUME)}: volume}}"
+    elif environ.compiles(plan):
+        yield f"volumes={{{text(environ.COMPILED)}: compiled}}"
     if plan.spec.secrets:
         yield "secrets=secrets"
 
@@ -217,7 +222,8 @@ def _concurrent(spec: Spec) -> Iterator[str]:
 
 
 def _enters(plan: Plan) -> Iterator[str]:
-    worker = f"worker.Worker(HERE{', volume=volume' if plan.volume else ''})"
+    volume = "volume" if plan.volume else "compiled" if environ.compiles(plan) else None
+    worker = f"worker.Worker(HERE{f', volume={volume}' if volume else ''})"
     if plan.snapshot is Snapshot.NONE:
         yield "    @modal.enter()"
         yield "    def _start(self):"

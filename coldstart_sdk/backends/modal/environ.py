@@ -9,6 +9,8 @@ from coldstart_sdk.spec import Snapshot
 
 VOLUME = "/coldstart"
 """Where the volume is mounted."""
+COMPILED = "/coldstart-compiled"
+"""Where a volume is mounted that keeps compiled kernels alone."""
 IN_IMAGE = "/opt/coldstart"
 """Where files are kept that no volume keeps; a build step may have put weights there."""
 
@@ -25,6 +27,22 @@ def home(plan: Plan) -> str:
     return VOLUME if plan.volume else IN_IMAGE
 
 
+def compiles(plan: Plan) -> bool:
+    """Whether compiled kernels need a volume of their own: there is none for weights."""
+    return bool(plan.gpu) and not plan.volume
+
+
+def in_image(env: Mapping[str, str]) -> Mapping[str, str]:
+    """While an image is built there is no volume; it would later hide what was put in its place."""
+    moved = {COMPILED: f"{IN_IMAGE}/compiled", VOLUME: IN_IMAGE}
+    return {
+        name: to + value.removeprefix(at)
+        for name, value in env.items()
+        for at, to in moved.items()
+        if value == at or value.startswith(f"{at}/")
+    }
+
+
 def environment(plan: Plan) -> Mapping[str, str]:
     """Ours first: what the user declared wins."""
     return {"COLDSTART_HOME": home(plan), **_caches(plan), **_for_snapshots(plan), **plan.env}
@@ -32,7 +50,8 @@ def environment(plan: Plan) -> Mapping[str, str]:
 
 def _caches(plan: Plan) -> Mapping[str, str]:
     """A compiled kernel is compiled once for all workers, not once for each."""
-    caches = {name: f"{home(plan)}/compiled/{folder}" for name, folder in _COMPILE_CACHES.items()}
+    kept = COMPILED if compiles(plan) else f"{home(plan)}/compiled"
+    caches = {name: f"{kept}/{folder}" for name, folder in _COMPILE_CACHES.items()}
     downloads = {"HF_XET_HIGH_PERFORMANCE": "1"} if plan.spec.weights else {}
     return {**(caches if plan.spec.gpu else {}), **downloads}
 

@@ -14,13 +14,24 @@ IDLE_S = (2, 1200)
 """What `scaledown_window` takes (docs, guide/cold-start)."""
 TAG = r"([A-Za-z_][A-Za-z0-9_]{0,36})\.[0-9a-f]{12}"
 """A release's tag: the class that it serves, and the digest of its bundle. Modal takes 50 characters."""
-_OURS = frozenset({"HERE", "Path", "app", "image", "modal", "prefetch", "secrets", "volume", "worker"})
+MOST_CARDS = {"A10": 4}
+"""Cards of one worker; 8 of every other (docs, guide/gpu)."""
+_OURS = frozenset(
+    {"HERE", "Path", "app", "compiled", "image", "modal", "prefetch", "secrets", "volume", "worker"}
+)
 """Names that `modal_app.py` uses itself."""
 
 
 def unspeakable(plan: Plan) -> None:
     """Raise when the plan cannot be spelled."""
-    problems = (*_names(plan), *_idle(plan), *_two_homes(plan), *_secret_names(plan), *_left_here(plan))
+    problems = (
+        *_names(plan),
+        *_cards(plan),
+        *_idle(plan),
+        *_two_homes(plan),
+        *_secret_names(plan),
+        *_left_here(plan),
+    )
     if problems:
         raise BundleError.of(problems)
 
@@ -46,6 +57,18 @@ def _names(plan: Plan) -> Iterator[Problem]:
             fix="Give the class another name.",
             where=where,
         )
+
+
+def _cards(plan: Plan) -> Iterator[Problem]:
+    for wanted in plan.gpu:
+        name, _, count = wanted.partition(":")
+        most = MOST_CARDS.get(name, 8)
+        if int(count or 1) > most:
+            yield Problem(
+                message=f"Modal gives a worker at most {most} cards of {name}, not {count}",
+                fix=f'Write gpu="{name}:{most}", or a larger card.',
+                where=f"{plan.spec.module}.py:{plan.spec.qualname}",
+            )
 
 
 def _idle(plan: Plan) -> Iterator[Problem]:

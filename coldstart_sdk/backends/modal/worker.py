@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coldstart_sdk import machine, record
-from coldstart_sdk.backends.modal import log
+from coldstart_sdk.backends.modal import environ, kernels, log
 from coldstart_sdk.backends.modal.bridge import Bridge, across, stream_across
 from coldstart_sdk.backends.modal.canary import CanarySteps
 from coldstart_sdk.backends.modal.cut import Watch
@@ -52,7 +52,6 @@ from coldstart_sdk.wire.errors import ErrorReply, new_id
 
 DRAIN_S = 25.0
 """Modal gives a container 30 s to end."""
-HOME = "/opt/coldstart"
 _UNSAID = (StepProgress, Counted, SpanRecorded)
 """Too many for a log; `trace` has them. A rehearsal hears all but the first: it asks no worker."""
 
@@ -75,7 +74,9 @@ class Worker:
         self._folder = folder
         self._volume = volume if os.environ.get("MODAL_IS_REMOTE") == "1" else None
         self.plan = _for_here(Plan.from_json((folder / "plan.json").read_text(encoding="utf-8")))
-        self.home = Path(os.environ.get("COLDSTART_HOME", HOME))
+        self.home = Path(os.environ.get("COLDSTART_HOME", environ.IN_IMAGE))
+        if self._volume:
+            kernels.seed(os.environ, Path(environ.IN_IMAGE) / "compiled")
         self.says = True
         self._watch: Watch | None = None
         self._witness = Witness(self.plan, self.home, self._say)
@@ -192,7 +193,8 @@ class Worker:
 
     def build(self) -> None:
         """What belongs into the image: weights that are put there, and the `build` hooks."""
-        self.prefetch()
+        if self._is_baked:
+            self.prefetch()
         self._run(Stage.BUILD)
 
     @property
@@ -200,17 +202,26 @@ class Worker:
         """The HTTP app."""
         return self._bridge
 
+    @property
+    def _is_baked(self) -> bool:
+        """Whether weights are part of the image."""
+        return Place.IMAGE in self.plan.places.values()
+
+    @property
+    def _mounted(self) -> Path | None:
+        """Where the volume with weights is; a volume of compiled kernels alone is none."""
+        return self.home if self._volume and self.plan.volume else None
+
     # ---- one life
 
     def _born(self) -> Lifecycle:
         self._look_inside()
-        is_baked = Place.IMAGE in self.plan.places.values()
         site = Site(
             project=self._folder / "code",
             home=self.home,
             emit=self._emit,
-            image=self.home if is_baked else None,
-            volume=self.home if self._volume else None,
+            image=self.home if self._is_baked else None,
+            volume=self._mounted,
         )
         life = Lifecycle(self.plan, site, switches=Switches.of(os.environ))
         life.steps = CanarySteps(life.plan, site)
@@ -273,7 +284,7 @@ class Worker:
         if self._watch:
             left = self._watch.left(
                 self.life.steps.made.instance,
-                volume=self.home if self._volume else None,
+                volume=self._mounted,
                 project=self._folder / "code",
             )
             for sentence in left:
