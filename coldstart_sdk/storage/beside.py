@@ -24,11 +24,13 @@ from coldstart_sdk.storage.cancel import Cancelled
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.orders import (
     Changed,
+    End,
     Failed,
     Fetch,
     Fetched,
     Found,
     Lost,
+    Order,
     Reply,
     Stop,
     Stopped,
@@ -82,6 +84,11 @@ class Beside:
     def is_usable(self) -> bool:
         return not self._is_gone and self.owner == os.getpid()
 
+    @property
+    def code(self) -> int | None:
+        """How it ended; None while it lives."""
+        return self._process.poll()
+
     def fetch(  # noqa: PLR0913 - what a transfer needs, each by its name
         self,
         files: Sequence[RemoteFile],
@@ -117,6 +124,9 @@ class Beside:
     def end(self) -> None:
         """No more orders; it ends at once."""
         process = self._process
+        if self.owner == os.getpid():
+            with suppress(GoneError):
+                self._say(End())
         for pipe in (process.stdin, process.stdout if self.owner != os.getpid() else None):
             with suppress(OSError):
                 if pipe is not None:
@@ -167,7 +177,7 @@ class Beside:
                 pass
         raise Cancelled
 
-    def _say(self, order: Fetch | Found | Stop) -> None:
+    def _say(self, order: Order) -> None:
         pipe = self._process.stdin
         try:
             with self._lock:

@@ -65,7 +65,14 @@ class Stop:
     job: int
 
 
-Order: TypeAlias = Fetch | Found | Stop
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """No more orders. The end of the pipe says so too, but not while a fork of its owner holds it open."""
+
+    tagged: ClassVar[bool] = True
+
+
+Order: TypeAlias = Fetch | Found | Stop | End
 
 
 @dataclass(frozen=True, kw_only=True)

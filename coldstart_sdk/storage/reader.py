@@ -20,7 +20,7 @@ from coldstart_sdk.storage import orders, streams
 from coldstart_sdk.storage.cancel import Cancelled, stop_if
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.http import Address
-from coldstart_sdk.storage.orders import Fetch, Found, Reply, Stop
+from coldstart_sdk.storage.orders import End, Fetch, Found, Reply, Stop
 from coldstart_sdk.storage.remote import ChangedError, Limits
 from coldstart_sdk.storage.report import Report
 
@@ -42,6 +42,8 @@ def main() -> None:
                 jobs[found.job].found[found.index] = Address(url=found.url, headers=found.headers)
             case Stop() as stop:
                 jobs[stop.job].stopped.set()
+            case End():
+                break
     # No more orders: whoever gave them is done, or dead. Nothing is lost that is not in a journal.
     os._exit(0)
 

@@ -81,6 +81,23 @@ def test_sets_that_are_fetched_at_once_share_one(origin: Origin, here: Syncing, 
     assert other.of(SpanRecorded)
 
 
+# A fork beside threads: as RunPod's heartbeat is one.
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_that_holds_its_pipe_open_does_not_keep_it() -> None:
+    with beside.held() as one:
+        ends, stays = os.pipe()
+        fork = os.fork()
+        if not fork:
+            os.close(stays)
+            os.read(ends, 1)  # as long as the test
+            os._exit(0)
+        os.close(ends)
+
+    assert one.code == 0  # it ended by itself, and was not killed after a while
+    os.close(stays)
+    os.waitpid(fork, 0)
+
+
 def test_where_it_dies_this_process_goes_on(origin: Origin, here: Syncing) -> None:
     origin.fail(Stall(after_bytes=CHUNK_BYTES // 2, skip=2))
 

@@ -205,8 +205,8 @@ def _refuse_what_stays_here(plan: Plan) -> None:
         if weight.origin is Origin.LOCAL and not goes_along:
             raise BundleError(
                 f"the weight {name!r} lies on this machine only: {weight.source}",
-                fix=f"Copy it along, image=Container.python().copy({weight.source!r}, {weight.source!r}), or put "
-                "it into a store or a repository.",
+                fix=f"Copy it along, image=Container.python().copy({weight.source!r}, {weight.source!r}), "
+                "or put it into a store or a repository.",
                 where=f"{spec.module}.py:{spec.qualname}",
             )
 
