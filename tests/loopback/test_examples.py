@@ -35,6 +35,8 @@ ALL = (
     Example(name="kokoro", needs=("kokoro_onnx", "onnx"), input={"text": "Hello there."}),
     Example(name="f5tts", needs=("f5_tts", "torchcodec"), input={"text": "Hello.", "steps": 2, "seed": 7}),
     Example(name="orpheus_snac", needs=("snac", "transformers"), input={"text": "Hi.", "frames": 8}),
+    Example(name="indextts2", needs=("transformers", "yaml"), input={"text": "Hello."}),
+    Example(name="multitalk", needs=("diffusers", "transformers"), input={"prompt": "two people talk"}),
 )
 CODEC = Example(
     name="orpheus_snac", needs=("snac", "transformers"), input={"endpoint": "decode", "codes": [*range(28)]}
@@ -96,7 +98,7 @@ def test_runpod_and_modal_give_the_same_answer(
         assert each.code == 0, each.err
     on_runpod, on_modal = (each.data["result"] for each in said.values())
     chunks = on_runpod if isinstance(on_runpod, list) else [on_runpod]
-    assert all(len(chunk["base64"]) > 1000 for chunk in chunks)  # sound, and some of it
+    assert all(len(chunk["base64"]) > 1000 for chunk in chunks)  # sound or film, and some of it
     assert on_runpod == on_modal
 
 
