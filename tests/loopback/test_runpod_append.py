@@ -5,15 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +25,7 @@ from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 from coldstart_sdk.rehearsal.runpod.registry import Pushed, Registry
 from coldstart_sdk.spec import ContainerSpec, Place
 from tests.builders import BUILD, LOAD, a_spec, a_weight
-from tests.images import wheels
+from tests.images import a_real_registry, wheels
 
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -304,30 +298,6 @@ def test_a_layer_is_the_same_whoever_makes_it(tmp_path: Path) -> None:
 
     assert (one.blob.digest, one.diff_id) == (other.blob.digest, other.diff_id)
     assert list(layers.names(one.blob.file)) == ["app", "app/a.txt", "app/b", "app/b/run.sh"]
-
-
-@contextmanager
-def a_real_registry(folder: Path) -> Iterator[str]:
-    """Debian's docker-registry; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = folder / "registry.yml"
-    settings.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/blobs}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.mark.skipif(

@@ -375,6 +375,22 @@ def test_logs_come_from_every_worker_without_secrets(account: Account) -> None:
     assert lines == ["w1  ready", "w1  token ***", "w2  ready", "w2  token ***"]
 
 
+def test_a_followed_log_repeats_nothing_and_hears_of_workers_that_come_later(account: Account) -> None:
+    account.deploy()
+    account.control.log = ["ready"]
+    lines = account.platform.logs("voice", follow=True)
+    account.control.workers = [{"id": "w1", "status": "IDLE", "gpuCount": 1, "isStale": False}]
+
+    first = next(lines)
+    account.control.log.append("answered")
+    second = next(lines)
+    account.control.workers.append({"id": "w2", "status": "IDLE", "gpuCount": 1, "isStale": False})
+    later = [next(lines), next(lines)]
+
+    assert (first, second) == ("w1  ready", "w1  answered")
+    assert later == ["w2  ready", "w2  answered"]
+
+
 def test_invoke_gives_the_output_of_a_named_endpoint(account: Account) -> None:
     account.deploy()
 

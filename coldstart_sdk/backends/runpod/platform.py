@@ -30,6 +30,8 @@ SMOKE_S = 1200.0
 """How long the first answer may take: an image has to be pulled, and a model to be loaded."""
 QUIET_S = 5.0
 """A log that says nothing for so long has told what there was."""
+LOOK_POLLS = 5
+"""How often a followed log looks for new workers, in polls."""
 _ENDPOINTS = "/v2/serverless"
 _VOLUMES = "/v2/network-volumes"
 _MODELS = "modelReferences"
@@ -248,17 +250,29 @@ class Platform:
     def logs(self, app: str, *, follow: bool) -> Iterator[str]:
         """Lines of every worker that there is; RunPod lists none that was scaled down."""
         at = f"{_ENDPOINTS}/{self._live(app)['id']}/workers"
-        names = [str(worker["id"]) for worker in self._client.get(at)["workers"]]
-        if not follow:
-            for name in names:
-                for _, line in self._lines(at, name, ""):
-                    yield line
+        if follow:
+            yield from self._followed(at)
             return
+        for name in self._workers(at):
+            for _, line in self._lines(at, name, ""):
+                yield line
+
+    def _followed(self, at: str) -> Iterator[str]:
+        """Of the workers that come later too, without end."""
         said: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name in names:
-            threading.Thread(target=self._follow, args=(at, name, said.put), daemon=True).start()
-        while names:
-            yield said.get()
+        known: set[str] = set()
+        looks = time.monotonic()
+        while True:
+            if time.monotonic() >= looks:
+                for name in sorted({*self._workers(at)} - known):
+                    threading.Thread(target=self._follow, args=(at, name, said.put), daemon=True).start()
+                    known.add(name)
+                looks = time.monotonic() + LOOK_POLLS * self._poll_s
+            with suppress(queue.Empty):
+                yield said.get(timeout=self._poll_s)
+
+    def _workers(self, at: str) -> list[str]:
+        return [str(worker["id"]) for worker in self._client.get(at)["workers"]]
 
     def _follow(self, at: str, worker: str, say: Callable[[str], None]) -> None:
         seen = ""

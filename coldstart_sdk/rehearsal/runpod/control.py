@@ -349,7 +349,9 @@ class _ControlHandler(Handler):
         control = self._control
         match self.command, parts:
             case "GET", ["serverless", _, "workers", _, "logs"]:
-                return 200, "".join(_event(number, line) for number, line in enumerate(control.log))
+                after = int(self.headers.get("Last-Event-ID") or -1)
+                lines = [*enumerate(control.log)][after + 1 :]
+                return 200, "".join(_event(number, line) for number, line in lines)
             case "GET", ["network-volumes"]:
                 return 200, {"networkVolumes": list(control.volumes.values())}
             case "POST", ["network-volumes"]:
