@@ -180,6 +180,19 @@ def test_the_verbs_see_call_scale_and_end_what_is_deployed(
 
 
 @every_client
+def test_a_log_is_followed_while_workers_write_it(tmp_path: Path, plane: Plane, client: Client) -> None:
+    del plane
+    backend.deploy(*a_bundle(tmp_path))
+    lines = backend.logs("voice", follow=True)
+    assert any("worker             ready" in line for line in lines), client.version
+    list(backend.invoke("voice", "count", {"upto": 2}))
+
+    assert any(line.startswith("count ") and "done in" in line for line in lines)
+    backend.delete("voice")
+    assert [line.split() for line in lines][-1] == ["worker", "stopped"]
+
+
+@every_client
 def test_a_release_can_be_taken_back(tmp_path: Path, plane: Plane, client: Client) -> None:
     del plane
     for greeting in ("hello", "goodbye"):

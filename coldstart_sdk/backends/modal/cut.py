@@ -34,12 +34,15 @@ class Open:
     threads: frozenset[int]
     descriptors: Mapping[int, str]
     """Number → what it leads to."""
+    children: Mapping[int, str]
+    """Process → its name."""
 
     @classmethod
     def now(cls) -> Open:
         return cls(
             threads=frozenset(thread.ident for thread in threading.enumerate() if thread.ident),
             descriptors=_descriptors(),
+            children=_children(),
         )
 
 
@@ -58,6 +61,8 @@ class Watch:
         for number, target in seen.descriptors.items():
             if self._before.descriptors.get(number) != target:
                 self._since.setdefault((number, target), step)
+        for child in seen.children.keys() - self._before.children.keys():
+            self._since.setdefault(("child", child), step)
 
     def left(self, instance: object, *, volume: Path | None, project: Path) -> tuple[str, ...]:
         """What should not be open now, each in a sentence."""
@@ -65,6 +70,7 @@ class Watch:
         seen = Open.now()
         return (
             *self._threads(seen, project),
+            *self._processes(seen),
             *self._descriptors(seen, volume),
             *_device(),
             *_generators(instance),
@@ -77,6 +83,11 @@ class Watch:
             ):
                 line = _line(thread.ident, project)
                 yield f"the thread {thread.name!r} is running{line}{self._hint(thread.ident)}"
+
+    def _processes(self, seen: Open) -> Iterator[str]:
+        for child, name in seen.children.items():
+            if child not in self._before.children:
+                yield f"the process {name!r} is running{self._hint(('child', child))}"
 
     def _descriptors(self, seen: Open, volume: Path | None) -> Iterator[str]:
         peers = _peers()
@@ -121,6 +132,20 @@ def _descriptors() -> dict[int, str]:
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):  # closed meanwhile, as the one is that lists them
                 found[int(link.name)] = str(link.readlink())
+    return found
+
+
+def _children() -> dict[int, str]:
+    """Processes that this one has started, and that have not ended."""
+    found: dict[int, str] = {}
+    with suppress(OSError):  # as above
+        for task in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # a thread that has ended meanwhile
+                for child in map(int, (task / "children").read_text(encoding="ascii").split()):
+                    status = Path(f"/proc/{child}/stat").read_text(encoding="utf-8", errors="replace")
+                    name, _, rest = status.partition("(")[2].rpartition(")")
+                    if rest.split()[0] != "Z":  # it only waits to be asked how it ended
+                        found[child] = name
     return found
 
 

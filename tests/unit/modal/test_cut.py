@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,19 @@ def test_a_thread_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
     thread.start()
     threading.Timer(0.05, done.set).start()
 
+    assert left(watch, tmp_path) == ()
+
+
+def test_a_process_that_runs_is_named_with_its_step(tmp_path: Path) -> None:
+    watch = Watch()
+    with subprocess.Popen(["sleep", "60"]) as child:
+        watch.after("load:load")
+        try:
+            (said,) = left(watch, tmp_path)
+        finally:
+            child.kill()
+
+    assert said == "the process 'sleep' is running, since load:load ended"
     assert left(watch, tmp_path) == ()
 
 
