@@ -37,6 +37,8 @@ BUFFER_BYTES = 1 << 20
 LONGEST_RUN_CHUNKS = 4
 SIDE_BY_SIDE = 4
 """Files that are read at once, at least: who writes into a file keeps others out of it."""
+SHARED_BYTES = 1 << 20
+"""From here on it pays to wait for another process that fetches the same."""
 RUNS_EACH = 8
 """Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
 _FIRST_STEP_BYTES = 64 << 10
@@ -75,6 +77,8 @@ class _File:
     runs: deque[range] = field(default_factory=deque)
     """Neighbouring chunks that nobody has asked for yet; with `readers`, guarded by the transfer's lock."""
     readers: int = 0
+    waits: bool = False
+    """For somebody else who fetches the same."""
     is_refused: bool = False
     """What came of it is worth nothing to whoever comes next."""
     expected: tuple[str, ...] = ()
@@ -205,12 +209,18 @@ class _Transfer:
     def _next_task(self) -> Callable[[_Stream], None] | None:
         with self._ready:
             while not self._stopped.is_set():
-                if self._unopened and len(self._started) < SIDE_BY_SIDE:
+                if self._may_open():
                     return self._opening(self._unopened.popleft())
                 if self._started:
                     return self._next_run()
                 self._ready.wait()
         return None
+
+    def _may_open(self) -> bool:
+        if not self._unopened or len(self._started) >= SIDE_BY_SIDE:
+            return False
+        # It may wait for what we are reading ourselves.
+        return not (self._unopened[0].waits and self._started)
 
     def _next_run(self) -> Callable[[_Stream], None]:
         """Of the file that the fewest streams read."""
@@ -224,8 +234,10 @@ class _Transfer:
     def _opening(self, file: _File) -> Callable[[_Stream], None]:
         return lambda stream: self._open(file, stream)
 
-    def _open_again(self, file: _File) -> None:
+    def _put_off(self, file: _File) -> None:
+        """Until there is nothing better to do."""
         with self._ready:
+            file.waits = True
             self._unopened.append(file)
             self._ready.notify_all()
 
@@ -233,25 +245,27 @@ class _Transfer:
         file.started_s = file.started_s or now()
         if self._is_here(file):
             return
-        size = file.remote.size_bytes
-        if size is None or size <= CHUNK_BYTES or not file.remote.ranges:
-            self._read_whole(file, stream)
+        in_ranges = _is_in_ranges(file.remote)
+        if (in_ranges or _is_worth_waiting_for(file.remote)) and not self._is_ours(file):
             return
-        turn = Turn(self._home.partial, file.key)
-        if not turn.take():
-            if partial.last_sign_of_life_s(self._home.partial, file.key) < self._limits.stall_s:
-                # Another process fetches it: look again when there is nothing better to do.
-                self._open_again(file)
-                if self._stopped.wait(_TICK_S):
-                    raise Cancelled
-                return
-        elif self._is_here(file):
-            # Whoever had the turn before us was fetching this very file.
-            turn.give()
-            return
+        if in_ranges:
+            self._start(file)
         else:
+            self._read_whole(file, stream)
+
+    def _is_ours(self, file: _File) -> bool:
+        """Whether nobody else is fetching it, or has done so by now."""
+        turn = Turn(self._home.partial, file.key)
+        if turn.take():
             file.turn = turn
-        self._start(file)
+            # Whoever had the turn before us was fetching this very file.
+            return not self._is_here(file)
+        if partial.last_sign_of_life_s(self._home.partial, file.key) >= self._limits.stall_s:
+            return True
+        self._put_off(file)
+        if self._stopped.wait(_TICK_S):
+            raise Cancelled
+        return False
 
     def _is_here(self, file: _File) -> bool:
         """Whether this very object became a blob before: for another set, or by another process."""
@@ -259,6 +273,8 @@ class _Transfer:
         if entry is None or not blobs.has(self._home, entry, self._stopped):
             return False
         self._count(entry.size_bytes)
+        if file.turn is not None:
+            file.turn.give()
         self._news.put(_Arrived(entry=entry, started_s=file.started_s, ended_s=now(), tier=DISK))
         return True
 
@@ -472,7 +488,7 @@ class _Transfer:
                 self._refetch(file, part, "nothing")
                 return
         part.close()
-        if remote.identity is not None and remote.digest is None and size > CHUNK_BYTES:
+        if remote.identity is not None and remote.digest is None and size >= SHARED_BYTES:
             seen.note(self._home, file.key, entry)
         partial.clear(self._home.partial, file.key)
         if file.turn is not None:
@@ -489,7 +505,7 @@ class _Transfer:
             raise _refused(file, file.remote.digest or f"git blob {file.remote.git_sha1}", digest)
         file.refetches += 1
         self._count(-(part.size_bytes or 0))
-        self._open_again(file)
+        self._put_off(file)
 
     def _count(self, count: int) -> None:
         with self._ready:
@@ -536,6 +552,14 @@ class _Stream:
         elif took_s > _LONG_S:
             self._step = max(self._step // 2, _FIRST_STEP_BYTES)
         return self.buffer[:count]
+
+
+def _is_in_ranges(remote: RemoteFile) -> bool:
+    return remote.ranges and (remote.size_bytes or 0) > CHUNK_BYTES
+
+
+def _is_worth_waiting_for(remote: RemoteFile) -> bool:
+    return remote.identity is not None and (remote.size_bytes is None or remote.size_bytes >= SHARED_BYTES)
 
 
 def _run_chunks(total_bytes: int, streams: int) -> int:

@@ -272,7 +272,11 @@ class _Sync:
                 return False
 
     def _lacking(self, manifest: Manifest) -> tuple[str, ...]:
-        return blobs.missing(self.home, manifest, self.cancelled)
+        there = {entry.path for entry in manifest.files if self.home.blob(entry.digest).exists()}
+        lacking = blobs.missing(self.home, manifest, self.cancelled)
+        for path in there.intersection(lacking):
+            self.report.noted(f"{self.name}: {path!r} was changed on this machine; it is fetched again")
+        return lacking
 
     def _from_disk(self, manifest: Manifest, *, reason: str | None) -> LocalWeight:
         self.report.tried(self.here, hit=True, reason=reason)

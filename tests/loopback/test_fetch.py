@@ -433,6 +433,9 @@ def test_a_blob_that_was_written_into_is_found_out_and_fetched_again(origin: Ori
 
     assert again.tier == "origin"
     assert again.path.read_bytes() == SMALL
+    assert [noted.message for noted in here.of(Noted)] == [
+        "w: 'small.bin' was changed on this machine; it is fetched again"
+    ]
 
 
 @pytest.mark.parametrize("harm", ["blob", "manifest", "ref", "view"])

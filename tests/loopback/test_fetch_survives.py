@@ -6,15 +6,23 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coldstart_sdk.events import ignore
 from coldstart_sdk.rehearsal.faults import Stall
 from coldstart_sdk.rehearsal.origin import Origin
+from coldstart_sdk.storage import streams
+from coldstart_sdk.storage.home import Home
+from coldstart_sdk.storage.http import Address
 from coldstart_sdk.storage.partial import CHUNK_BYTES
+from coldstart_sdk.storage.remote import Limits, RemoteFile
+from coldstart_sdk.storage.report import Report
 from tests.syncing import FEW_CHUNKS, Syncing, a_url, content, in_a_process, sha256
 
 DATA = content(FEW_CHUNKS, seed=1)
@@ -107,6 +115,50 @@ def test_processes_that_fetch_the_same_at_once_all_end_well(before: str, served:
         copies = 1 if not before else len(children)
         assert sum(request.sent_bytes for request in origin.requests) <= copies * len(DATA) + len(children)
     assert here.leftovers() == set()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_processes_that_want_the_same_smaller_file_fetch_it_once(
+    pinned: bool,  # noqa: FBT001 - given by the parametrization
+    served: Path,
+    here: Syncing,
+) -> None:
+    smaller = DATA[: 3 << 20]
+    (served / "model.bin").write_bytes(smaller)
+    with Origin(served, rate_bytes_s=1.5e6) as origin:
+        spec = a_url(origin.url("model.bin"), sha256=sha256(smaller) if pinned else None)
+        children = [in_a_process(spec, here.home) for _ in range(3)]
+        answers = [child.communicate(timeout=90)[0] for child in children]
+
+        assert [child.returncode for child in children] == [0, 0, 0]
+        assert {Path(json.loads(answer)[0]).read_bytes() for answer in answers} == {smaller}
+        assert sum(request.sent_bytes for request in origin.requests) <= len(smaller) + len(children)
+    assert here.leftovers() == set()
+
+
+def test_two_names_of_the_same_bytes_are_fetched_once_even_by_one_stream(
+    served: Path, here: Syncing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLDSTART_FETCH_STREAMS", "1")
+    with Origin(served) as origin:
+        one = RemoteFile(
+            path="one.bin",
+            size_bytes=len(DATA),
+            identity="the same",
+            locate=lambda: Address(url=origin.url("model.bin")),
+            digest=f"sha256:{sha256(DATA)}",
+        )
+        fetched = streams.read(
+            [one, replace(one, path="two.bin")],
+            home=Home.open(here.home),
+            limits=Limits(streams=1),
+            report=Report("fetch:w", ignore),
+            cancelled=threading.Event(),
+        )
+
+        assert {entry.digest for entry in fetched.values()} == {one.digest}
+        assert set(fetched) == {"one.bin", "two.bin"}
+        assert sum(request.sent_bytes for request in origin.requests) == len(DATA)
 
 
 def test_killed_at_any_moment_nothing_half_done_has_a_final_name(served: Path, here: Syncing) -> None:
