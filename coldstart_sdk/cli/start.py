@@ -16,7 +16,18 @@ from coldstart_sdk.cli import settings
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.errors import ColdstartError, LifecycleError, StorageError
-from coldstart_sdk.events import Event, Noted, Outcome, State, StateChanged, StepEnded, StepStarted, now
+from coldstart_sdk.events import (
+    Anchor,
+    AnchorSet,
+    Event,
+    Noted,
+    Outcome,
+    State,
+    StateChanged,
+    StepEnded,
+    StepStarted,
+    now,
+)
 from coldstart_sdk.plan import Plan, StepKind
 from coldstart_sdk.serve.options import Options
 from coldstart_sdk.switches import Switches, switch
@@ -43,13 +54,17 @@ class Start:
     """How many times it was asked; the second time it is killed."""
     asked_by: int | None = None
     """The signal that we were sent, which asked us to end."""
+    began_s: float = 0.0
+    """When it was wanted, on the boot clock: just before its process was made."""
     exit_code: int | None = None
     """Set once it has ended."""
     _asked: dict[str, str] = field(default_factory=dict)
     """Id → endpoint of each request that has no answer yet."""
 
     def ask(self, ask: Ask) -> None:
-        """Ask for an answer; it comes among the reports."""
+        """Ask for an answer; it comes among the reports. The first one may be what it was started for."""
+        if not self._asked and not self.is_ready:
+            self.events.append(AnchorSet(at_s=self.began_s, anchor=Anchor.REQUEST))
         self._asked[ask.id] = ask.endpoint or "the default endpoint"
         self.worker.ask(ask)
 
@@ -125,7 +140,9 @@ def start(
         socket=listening.fileno() if listening else None,
     )
     told = {**worker_env(prepared.plan, prepared.home), **env}
-    return Start(prepared=prepared, worker=Worker(order, env=told, listening=listening))
+    began_s = now()
+    worker = Worker(order, env=told, listening=listening)
+    return Start(prepared=prepared, worker=worker, began_s=began_s)
 
 
 def switched(prepared: Prepared, skip: tuple[str, ...], defer: tuple[str, ...]) -> dict[str, str]:

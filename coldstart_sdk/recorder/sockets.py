@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from coldstart_sdk.events import Resource, now
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.recorder.names import CONNECTIONS, DOWNLOAD, UPLOAD
 from coldstart_sdk.recorder.seams import Seams
 from coldstart_sdk.recorder.sink import Sink
@@ -22,15 +22,15 @@ _SINCE_DATA, _CARRIED, _LENGTH = 44, 120, 136
 """Where Linux's tcp_info tells how long ago data went out and came in, and how much of both there was."""
 
 
-@dataclass
 class _Wire:
     """One connection."""
 
-    host: str
-    step: str
-    started_s: float
-    told: tuple[int, int] = (0, 0)
-    """Bytes in and out that a span has told already."""
+    def __init__(self, host: str, step: str, started_s: float) -> None:
+        self.host = host
+        self.step = step
+        self.started_s = started_s
+        self.told = (0, 0)
+        """Bytes in and out that a span has told already."""
 
 
 @dataclass(frozen=True)

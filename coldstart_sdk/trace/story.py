@@ -5,6 +5,7 @@ No-break spaces hold a figure and its unit together when a line is broken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from coldstart_sdk.events import Outcome, State
@@ -13,6 +14,8 @@ from coldstart_sdk.trace.model import STILL_RUNNING, Trace
 from coldstart_sdk.trace.path import critical_path
 
 _HERE = "local"
+_NOTICED_S = 0.1
+"""A platform that took less did nothing that a clock of hundredths could tell."""
 _TOLD = 0.01
 """Legs shorter than this share of the path are counted, not named."""
 
@@ -78,15 +81,16 @@ def _first_answer(trace: Trace) -> Iterator[tuple[str, str]]:
 def _before_process(trace: Trace) -> Iterator[tuple[str, str]]:
     """What the platform took; shown, and never blended into the time to ready.
 
-    Here the container is the machine, which was up long before anybody asked for a start; unless
-    a request is known to have brought it up.
+    A container that was up before anybody asked is no part of it; here it is the machine, unless a request is
+    known to have brought it up.
     """
-    if trace.backend == _HERE and trace.anchors.request_s is None:
-        return
+    asked_s, container_s = trace.anchors.request_s, trace.anchors.container_s
+    if (trace.backend == _HERE and asked_s is None) or (container_s or 0.0) < (asked_s or -math.inf):
+        container_s = None
     parts = [
         f"{name} {_figure(-moment_s)} before the process"
-        for name, moment_s in (("request", trace.anchors.request_s), ("container", trace.anchors.container_s))
-        if moment_s is not None and moment_s < 0
+        for name, moment_s in (("request", asked_s), ("container", container_s))
+        if moment_s is not None and moment_s <= -_NOTICED_S
     ]
     if parts:
         yield "platform", ", ".join(parts)

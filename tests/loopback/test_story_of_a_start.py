@@ -187,3 +187,12 @@ def test_a_bench_of_audio_tells_its_real_time_factor(tmp_path: Path) -> None:
 
     assert ended.code == 0, ended.err
     assert ended.data["lines"][0]["real_time"]["median"] > 0
+
+
+def test_a_start_that_was_asked_for_knows_when(place: Place) -> None:
+    trace = json.loads(Path(place.start("a.json")).read_text())
+
+    anchors = trace["anchors"]
+    assert anchors["request_s"] < anchors["ready_s"] < anchors["first_byte_s"]
+    assert abs(anchors["request_s"]) < abs(anchors["ready_s"])
+    assert place.says("check", "a.json", "--budget", "ttfb=100s").code == 0

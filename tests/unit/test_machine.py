@@ -278,6 +278,18 @@ def test_a_container_is_told_from_a_whole_machine(
     assert (machine.container_start_s(tree) is not None) is container
 
 
+def test_a_container_that_was_up_long_before_was_not_made_for_this_process(tmp_path: Path) -> None:
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / ".dockerenv").touch()
+    (tmp_path / "proc/1/stat").write_text(f"1 (init) S {'0 ' * 18}{100 * os.sysconf('SC_CLK_TCK')} 0\n")
+    container_s = machine.container_start_s(tmp_path)
+    assert container_s is not None
+
+    assert machine.container_made_for_s(container_s + 5, tmp_path) == container_s
+    assert machine.container_made_for_s(container_s + 3600, tmp_path) is None
+    assert machine.container_made_for_s(None, tmp_path) is None
+
+
 def test_facts_are_short_texts_that_name_no_host(tmp_path: Path) -> None:
     seen = machine.facts(tmp_path / "not" / "there" / "yet")
 

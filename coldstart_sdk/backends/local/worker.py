@@ -231,9 +231,10 @@ def _failed(error: ColdstartError) -> StateChanged:
 
 
 def _say_where_time_starts(emit: Emit, began_s: float) -> None:
+    process_s = machine.process_start_s()
     started = {
-        Anchor.CONTAINER: machine.container_start_s(),
-        Anchor.PROCESS: machine.process_start_s(),
+        Anchor.CONTAINER: machine.container_made_for_s(process_s),
+        Anchor.PROCESS: process_s,
         Anchor.SDK: began_s,
     }
     for anchor, at_s in started.items():

@@ -50,8 +50,6 @@ DRAIN_S = 20.0
 VOLUME = Path("/runpod-volume")
 _HOME = Path("/root/.cache/coldstart")
 _IMPORT = "import:runpod"
-_ONE_START_S = 600.0
-"""A container that has been there for longer was not started for this process."""
 _PLATFORM: Mapping[str, str] = {
     # Its own checks dial 8.8.8.8 and start CUDA again: the plan opens the device itself, and says why not.
     "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
@@ -265,9 +263,7 @@ class Worker:
     def _say_where_time_starts(self, began_s: float) -> None:
         first = self.strike == 1  # a later try is the same process, which began long before
         process_s = machine.process_start_s() if first else None
-        container_s = machine.container_start_s() if first else None
-        if process_s and container_s and process_s - container_s > _ONE_START_S:
-            container_s = None
+        container_s = machine.container_made_for_s(process_s)
         started = {Anchor.CONTAINER: container_s, Anchor.PROCESS: process_s, Anchor.SDK: began_s}
         for anchor, at_s in started.items():
             if at_s is not None:

@@ -239,7 +239,7 @@
       const later = done.slice(1).map((request) => request.end_s - request.start_s).sort((a, b) => a - b);
       told.push(["warm median", duration(later[Math.floor(later.length / 2)])]);
     }
-    if (anchors.request_s !== null && anchors.request_s < 0) told.push(["platform, before", duration(-anchors.request_s)]);
+    if (anchors.request_s !== null && anchors.request_s < -0.1) told.push(["platform, before", duration(-anchors.request_s)]);
     const moved = steps().reduce((sum, span) => sum + (span.bytes || 0), 0);
     if (moved) told.push(["bytes", size(moved)]);
     return told;
