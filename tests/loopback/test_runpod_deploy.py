@@ -181,6 +181,30 @@ def test_another_card_of_the_pool_is_asked_for_with_its_exclusions(account: Acco
     assert patch["gpu"]["excludedTypes"] == ["NVIDIA RTX A5000"]
 
 
+def test_cuda_versions_take_the_place_of_a_floor_and_the_other_way_round(account: Account) -> None:
+    listed = {"runpod": {**IMAGE["runpod"], "allowedCudaVersions": ["12.8"]}}
+    account.deploy(gpu=("L4",))
+
+    account.deploy(gpu=("L4",), overrides=listed)
+    gpu = dict(account.control.endpoints[ENDPOINT]["gpu"])
+    account.deploy(gpu=("L4",))
+
+    assert (gpu["allowedCudaVersions"], gpu["minCudaVersion"]) == (["12.8"], "")
+    assert account.control.endpoints[ENDPOINT]["gpu"]["allowedCudaVersions"] == []
+    assert account.control.endpoints[ENDPOINT]["gpu"]["minCudaVersion"]
+    assert account.deploy(gpu=("L4",))["did"] == "nothing to change"
+
+
+def test_a_data_centre_without_the_card_is_named(account: Account) -> None:
+    account.control.is_out_of_stock = True
+    there = {"runpod": {**IMAGE["runpod"], "region": ["EU-RO-1"]}}
+
+    with pytest.raises(PlatformError, match="in EU-RO-1") as refused:
+        account.deploy(gpu=("L4",), overrides=there)
+
+    assert "data centre" in refused.value.fix
+
+
 def test_what_a_deploy_would_change_is_told_and_nothing_is_changed(account: Account) -> None:
     told = account.platform.changes(*account.compiled(**VOLUME))
 

@@ -205,6 +205,44 @@ def test_a_host_brings_the_one_whole_model_that_lies_nowhere_nearer(
     assert (json.loads(text(made))["modelReferences"] if made else []) == wanted
 
 
+LOCKED = f"""\
+version = 1
+
+[weights.w]
+revision = "{COMMIT}"
+
+[[weights.w.files]]
+path = "model.bin"
+size = 30_000_000_001
+"""
+
+
+def test_the_lock_says_at_which_commit_and_how_large_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "coldstart.lock").write_text(LOCKED)
+
+    made = files(tmp_path, gpu=("L4",), weights={"w": a_weight("o/m")})
+
+    assert json.loads(text(made["cached_models.json"]))["modelReferences"] == [
+        f"https://huggingface.co/o/m:{COMMIT}"
+    ]
+    assert json.loads(text(made["endpoint.json"]))["disk"] == 20 + 31
+
+
+def test_what_is_baked_needs_no_more_disk(tmp_path: Path) -> None:
+    (tmp_path / "coldstart.lock").write_text(LOCKED)
+
+    made = files(tmp_path, weights={"w": a_weight("o/m")}, place=Place.IMAGE)
+
+    assert json.loads(text(made["endpoint.json"]))["disk"] == 20
+
+
+def test_a_lock_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "coldstart.lock").write_text("version = ")
+
+    with pytest.raises(BundleError, match=r"coldstart\.lock cannot be read"):
+        files(tmp_path, weights={"w": a_weight("o/m")})
+
+
 def test_the_projects_own_lock_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text("numpy==2.0\nrunpod==1.12.0\n")
 

@@ -40,14 +40,17 @@ def is_http(plan: Plan) -> bool:
     return bool(mode == "http")
 
 
-def endpoint(plan: Plan, image: str) -> dict[str, Any]:
-    """The body that creates the endpoint; sent as it stands, but for the id of a volume."""
+def endpoint(plan: Plan, image: str, *, weights_bytes: int = 0) -> dict[str, Any]:
+    """The body that creates the endpoint; sent as it stands, but for the id of a volume.
+
+    `weights_bytes` is what a worker brings onto its own disk.
+    """
     said = overrides(plan)
     body: dict[str, Any] = {
         "name": plan.spec.name,
         "type": "LOAD_BALANCER" if is_http(plan) else "QUEUE",
         "image": image,
-        "disk": said.get("disk", DISK_GB),
+        "disk": said.get("disk", DISK_GB + math.ceil(weights_bytes / _GB)),
         "env": environment(plan),
         **_compute(plan),
         "workers": _workers(plan),

@@ -35,7 +35,7 @@ def compile_bundle(plan: Plan, project: Path) -> Bundle:
     _refuse_what_stays_here(plan)
     files = _image(plan, project)
     name = f"{body.overrides(plan).get('image', plan.spec.name)}:{tag(files)}"
-    asked = (*_asked(plan, name), *_models(plan, files))
+    asked = (*_asked(plan, name, files), *_models(plan, files))
     return Bundle(target="runpod", artifacts=(*files, *_around(plan), *asked))
 
 
@@ -83,10 +83,11 @@ def _around(plan: Plan) -> tuple[Artifact, ...]:
     )
 
 
-def _asked(plan: Plan, image: str) -> tuple[Artifact, ...]:
+def _asked(plan: Plan, image: str, files: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
     volume = body.volume(plan)
+    wanted = body.endpoint(plan, image, weights_bytes=models.disk_bytes(plan, files))
     return (
-        Artifact(path="endpoint.json", content=_json(body.endpoint(plan, image))),
+        Artifact(path="endpoint.json", content=_json(wanted)),
         *([Artifact(path="volume.json", content=_json(volume))] if volume else []),
     )
 

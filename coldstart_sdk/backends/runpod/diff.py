@@ -31,12 +31,20 @@ def changes(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[Change,
     )
 
 
-def patch(wanted: Mapping[str, Any], changed: tuple[Change, ...]) -> dict[str, Any]:
+def patch(wanted: Mapping[str, Any], changed: tuple[Change, ...], live: Mapping[str, Any]) -> dict[str, Any]:
     """The body that makes it so: a field goes whole, for what is left out of one may be cleared."""
     body = {change.field: wanted[change.field] for change in changed}
     if "gpu" in body:
-        body["gpu"] = {"excludedTypes": [], **body["gpu"]}
+        body["gpu"] = {"excludedTypes": [], **_other_cuda_cleared(body["gpu"], live), **body["gpu"]}
     return body
+
+
+def _other_cuda_cleared(gpu: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """A floor and a list of versions exclude each other, and setting one does not clear the other."""
+    was = live.get("gpu") or {}
+    if "allowedCudaVersions" in gpu and was.get("minCudaVersion"):
+        return {"minCudaVersion": ""}
+    return {"allowedCudaVersions": []} if "minCudaVersion" in gpu and was.get("allowedCudaVersions") else {}
 
 
 def undo(live: Mapping[str, Any], changed: tuple[Change, ...]) -> dict[str, Any]:
@@ -44,10 +52,8 @@ def undo(live: Mapping[str, Any], changed: tuple[Change, ...]) -> dict[str, Any]
     body = {change.field: live[change.field] for change in changed if live.get(change.field) is not None}
     if gpu := body.get("gpu"):
         keep = {name: gpu[name] for name in ("pools", "count", "excludedTypes") if name in gpu}
-        if gpu.get("allowedCudaVersions"):
-            keep["allowedCudaVersions"] = gpu["allowedCudaVersions"]
-        elif gpu.get("minCudaVersion"):
-            keep["minCudaVersion"] = gpu["minCudaVersion"]
+        keep["allowedCudaVersions"] = gpu.get("allowedCudaVersions") or []
+        keep["minCudaVersion"] = gpu.get("minCudaVersion") or ""
         body["gpu"] = keep
     if cpu := body.get("cpu"):
         body["cpu"] = [{"id": each["id"], "vcpuCount": each["vcpuCount"]} for each in cpu]

@@ -6,13 +6,15 @@ serverless/endpoints/model-caching). So it helps with the one that is wanted who
 
 from __future__ import annotations
 
-import json
 import re
+import sys
+from collections.abc import Mapping
+from typing import Any
 
-from coldstart_sdk import record
 from coldstart_sdk.backends.runpod.body import overrides
 from coldstart_sdk.bundle import Artifact
-from coldstart_sdk.manifest import LOCK_NAME, Lock
+from coldstart_sdk.errors import BundleError
+from coldstart_sdk.manifest import LOCK_NAME
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import Origin, Place
 
@@ -38,10 +40,33 @@ def references(plan: Plan, code: tuple[Artifact, ...]) -> tuple[str, ...]:
     return (f"https://huggingface.co/{weight.source}:{revision}",)
 
 
+def disk_bytes(plan: Plan, code: tuple[Artifact, ...]) -> int:
+    """What a worker brings onto its own disk, as far as the project's lock knows."""
+    locked = _lock(code)
+    elsewhere = {name for name, place in plan.places.items() if place in {Place.IMAGE, Place.VOLUME}}
+    tables = [table for name, table in locked.items() if name not in elsewhere]
+    return sum(int(file["size"]) for table in tables for file in table.get("files", ()))
+
+
 def _locked(name: str, code: tuple[Artifact, ...]) -> str | None:
     """The commit that the project's lock holds."""
-    text = next((file.data for file in code if file.path.endswith(LOCK_NAME)), None)
+    revision = str(_lock(code).get(name, {}).get("revision", ""))
+    return revision if _COMMIT.fullmatch(revision) else None
+
+
+def _lock(code: tuple[Artifact, ...]) -> Mapping[str, Mapping[str, Any]]:
+    """The lock's tables, by weight; whoever fetches with it checks it."""
+    text = next((file.data for file in code if file.path == f"code/{LOCK_NAME}"), None)
     if text is None:
-        return None
-    locked = record.from_data(Lock, json.loads(text)).weights.get(name)
-    return locked.manifest.revision if locked and _COMMIT.fullmatch(locked.manifest.revision) else None
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - only a project with a lock pays for it
+    else:
+        import tomli as tomllib  # noqa: PLC0415 - as above
+    try:
+        tables: Mapping[str, Mapping[str, Any]] = tomllib.loads(text.decode()).get("weights", {})
+    except ValueError as wrong:
+        raise BundleError(
+            f"{LOCK_NAME} cannot be read: {wrong}", fix="Write it anew: coldstart lock FILE", where=LOCK_NAME
+        ) from wrong
+    return tables

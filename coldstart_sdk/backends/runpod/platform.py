@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,13 @@ class Platform:
     ) -> Mapping[str, Any]:
         asked = {field: value for field, value in wanted.items() if field != _MODELS}
         rest = tuple(change for change in changed if change.field != _MODELS)
-        if live is None:
-            made = self._client.post(_ENDPOINTS, asked)
-        elif rest:
-            made = self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.patch(asked, rest))
-        else:
-            made = live
+        with _named_places(asked):
+            if live is None:
+                made = self._client.post(_ENDPOINTS, asked)
+            elif rest:
+                made = self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.patch(asked, rest, live))
+            else:
+                made = live
         try:
             if len(rest) < len(changed):
                 self._graph.attach(made["id"], wanted[_MODELS])
@@ -402,6 +403,22 @@ class Platform:
 
     def _pause(self) -> None:
         time.sleep(self._poll_s)
+
+
+@contextmanager
+def _named_places(asked: Mapping[str, Any]) -> Iterator[None]:
+    """Where the data centres have no such card, RunPod says that there are no instances, and not why."""
+    try:
+        yield
+    except PlatformError as refused:
+        places = ", ".join(asked.get("dataCenterIds") or ())
+        if not places or "instances" not in refused.message:
+            raise
+        raise PlatformError(
+            f"{refused.message} (in {places}, where alone workers may start)",
+            fix="Declare another data centre, or one more card in gpu=.",
+            where=refused.where,
+        ) from refused
 
 
 def _models(bundle: Path) -> list[str]:

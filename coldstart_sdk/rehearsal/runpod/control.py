@@ -77,6 +77,7 @@ class Control:
         self.log: list[str] = []
         self.secrets: set[str] = set()
         self.has_no_graph = False
+        self.is_out_of_stock = False
         self.models: dict[str, list[str]] = {}
         """References of cached models, by endpoint."""
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
@@ -129,6 +130,10 @@ class Control:
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         self._valid("CreateEndpointRequest", body)
         _refuse_what_the_schema_lets_pass(body)
+        if self.is_out_of_stock:
+            raise RefusedError(
+                400, "There are no longer any instances available with the requested specifications"
+            )
         if self.endpoints:
             raise RefusedError(429, "this double has room for one endpoint")
         made = {
