@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from coldstart_sdk.rehearsal.hub import Hub
 from tests.modal_clients import Client, every_client, newest_client
 from tests.modals import a_plane
 
@@ -238,6 +239,44 @@ def test_a_volume_is_committed_before_the_cut_and_reloaded_after_it(tmp_path: Pa
         assert "VolumeCommit" in there.rpcs[cut:], "the last commit, at the end"
         (volume,) = there.plane.world.volumes.values()
         assert (volume.folder / "kept").read_text() == "bytes"
+
+
+@every_client
+@pytest.mark.parametrize("snapshot", ["none", "cpu"])
+def test_a_worker_finds_on_the_volume_what_prefetch_put_there(
+    tmp_path: Path, client: Client, snapshot: str
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    body = """
+    @hook.load
+    def load(self, weights):
+        self.size = (weights["w"].path / "model.bin").stat().st_size
+    @endpoint
+    def answer(self) -> int:
+        return self.size
+    """
+    repository = tmp_path / "hub/org/model"
+    repository.mkdir(parents=True)
+    (repository / "model.bin").write_bytes(bytes(3_000_000))
+    options = f"weights={{'w': Weights.hf('org/model')}}, snapshot='{snapshot}'"
+    head = "from coldstart_sdk import Weights"
+    with Hub(tmp_path / "hub") as hub, a_plane(tmp_path, client, env={"HF_ENDPOINT": hub.endpoint}) as there:
+        there.write(body, options, head)
+        filled = there.modal("run", str(there.bundle / "modal_app.py") + "::prefetch")
+        assert filled.code == 0, filled.err
+        hub.forget()
+        assert there.modal("deploy", str(there.bundle / "modal_app.py")).code == 0
+
+        assert there.call("tell(model.answer.remote())") == [3_000_000], there.log
+        assert "fetch:w" in filled.out
+        asked = {request.path for request in (*hub.requests, *hub.cdn.requests)}
+        assert asked <= {"api/models/org/model/revision/main"}, (
+            "no lock says what main is; no byte is fetched"
+        )
+        tiers = [event["tier"] for event in there.events if event.get("is") == "TierTried" and event["hit"]]
+        assert tiers == ["volume"]
+        cut = there.rpcs.index("ContainerCheckpoint") if snapshot == "cpu" else len(there.rpcs)
+        assert "VolumeCommit" in there.rpcs[:cut]
 
 
 @newest_client
