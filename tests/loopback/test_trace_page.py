@@ -5,15 +5,21 @@ Needs Playwright and a Chromium; skipped by name where either is absent.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from coldstart_sdk.trace.chrome import to_json
 from coldstart_sdk.trace.html import render
+from coldstart_sdk.trace.model import Trace
+from tests.commands import a_project, coldstart
 from tests.unit.trace.starts import STARTS
+from tests.unit.trace.test_files import SCHEMA
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -174,3 +180,26 @@ def test_assistive_technology_finds_nothing_serious(opened: Any) -> None:  # noq
     found = axe.Axe().run(page.page).response["violations"]
 
     assert [violation["id"] for violation in found if violation["impact"] in {"serious", "critical"}] == []
+
+
+@pytest.mark.parametrize("target", ["local", "runpod", "modal"])
+def test_a_start_of_each_target_opens_in_the_same_page(browser: Any, tmp_path: Path, target: str) -> None:  # noqa: ANN401 - as above
+    budget: tuple[str, ...] = ("--budget", "ready=100s", "--target", target, "--json", "--warm", "1")
+    if target != "local":
+        pytest.importorskip(target)
+        budget += ("--set", "state=empty")
+    started = coldstart(
+        *("check", str(a_project(tmp_path)), "speak", "-i", "text=hi", *budget),
+        env={"COLDSTART_HOME": str(tmp_path / "home")},
+    )
+    assert started.code == 0, started.err
+    trace = Trace.from_json(Path(started.data["trace"]).read_text())
+    file = tmp_path / "start.html"
+    file.write_text(render(trace), encoding="utf-8")
+
+    page = Page(browser, file, "light")
+
+    assert any(row.startswith("load:load") for row in page.rows())
+    assert page.complaints == []
+    assert page.page.title().startswith(f"voice on {target}")
+    jsonschema.validate(json.loads(to_json(trace)), SCHEMA)
