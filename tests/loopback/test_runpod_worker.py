@@ -99,6 +99,8 @@ class Voice:
     def strange(self):
         return object()
     @endpoint
+    def nan(self) -> float: return float("nan")
+    @endpoint
     def large(self) -> str: return "x" * 11_000_000
 """
 
@@ -139,6 +141,7 @@ def test_what_the_vendors_worker_would_lose_or_mistake_arrives(platform: Platfor
     ("asked", "kind", "word"),
     [
         ({"endpoint": "strange"}, "failed", "object"),
+        ({"endpoint": "nan"}, "failed", "nan"),
         ({"endpoint": "leave"}, "failed", "sys.exit"),
         ({"endpoint": "large"}, "too_large", "10000000"),
         ({"endpoint": "none"}, "unknown_endpoint", "none"),
@@ -146,7 +149,16 @@ def test_what_the_vendors_worker_would_lose_or_mistake_arrives(platform: Platfor
         ("just text", "bad_request", "object of arguments"),
         ({}, "bad_arguments", "text"),
     ],
-    ids=["not-json", "sys-exit", "too-large", "no-such-endpoint", "wrong-type", "no-object", "empty"],
+    ids=[
+        "not-json",
+        "not-a-number",
+        "sys-exit",
+        "too-large",
+        "no-such-endpoint",
+        "wrong-type",
+        "no-object",
+        "empty",
+    ],
 )
 def test_every_job_that_cannot_be_answered_is_told_why(
     platform: Platform, asked: object, kind: str, word: str
@@ -516,14 +528,16 @@ def test_without_a_platform_it_tries_its_test_input_streams_too(platform: Platfo
     assert '{"n": 0}' in worker.text
 
 
-def test_a_bundle_of_another_version_is_refused(platform: Platform, tmp_path: Path) -> None:
-    worker = platform.worker(SPEAK)
-    worker.kill()
-    path = tmp_path / "project" / "bundle" / "plan.json"
+def test_a_bundle_of_another_version_tells_its_callers_so_and_stays(platform: Platform) -> None:
+    platform.worker(SPEAK).kill()
+    path = platform.folder / "bundle" / "plan.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sdk": "0.0.1"}))
-    env = bare_environment(tmp_path / "home") | platform.jobs.environment()
+    env = bare_environment(platform.folder / "nobody") | platform.jobs.environment() | platform.runpod.env
 
     with Process([sys.executable, "handler.py"], path.parent, env) as again:
-        assert again.wait(TOO_LONG_S) == 4
-        assert again.wait_for(lambda: again.reports)
-        assert "0.0.1" in again.reports[0]["reason"]
+        told = said(platform.jobs.result(platform.jobs.submit({"text": "you"})))
+
+        assert told["type"] == "not_ready"
+        assert "0.0.1" in told["message"]
+        assert "Build it again" in told["fix"]
+        assert again.code is None

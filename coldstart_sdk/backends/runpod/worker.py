@@ -73,6 +73,8 @@ def main(bundle: Path) -> NoReturn:
         _exit(_live(worker, plan, bundle))
     except ColdstartError as error:
         say({"state": "failed", "reason": error.message, "where": error.where, "fix": error.fix})
+        if sys.argv[1:2] != ["build"] and os.environ.get("RUNPOD_WEBHOOK_GET_JOB"):
+            _only_answer(error)
         _exit(error.exit_code)
 
 
@@ -140,7 +142,11 @@ class Worker:
         _until_runpod_listens(life)
         life.start()
         self.journal(FactsSeen(at_s=now(), facts=machine.facts(self.site_home)))
-        _refuse_another_version(self.plan)
+        try:
+            _refuse_another_version(self.plan)
+        except BundleError:
+            life.drain(0.0)
+            raise
         jobs = self._jobs(life)
         serverless = self._import_runpod()
         life.watch(self._ended)
@@ -336,6 +342,21 @@ def _until_runpod_listens(life: Lifecycle) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signalled)
+
+
+def _only_answer(error: ColdstartError) -> None:
+    """Tell each caller why there will be no worker of this bundle: to end would be to be started again."""
+    from coldstart_sdk.backends.runpod import replies  # noqa: PLC0415 - only on the way out
+
+    with _no_cpu_probe():
+        import runpod.serverless  # noqa: PLC0415 - the vendor's package
+
+    problem = error.problems[0]
+
+    async def answer(job: Mapping[str, Any]) -> dict[str, str]:
+        return replies.not_started(problem, str(job["id"]))
+
+    runpod.serverless.start({"handler": answer})
 
 
 def _only_tell(port: int, status: Status) -> NoReturn:
