@@ -137,6 +137,31 @@ def test_a_deployment_that_does_not_answer_is_taken_back(
     assert list(backend.invoke("voice", None, {"text": "you"})) == ["hello you"]
 
 
+@every_client
+def test_a_secret_that_is_not_there_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    with pytest.raises(PlatformError, match="Secret 'MY_TOKEN' not found") as told:
+        backend.deploy(*a_bundle(tmp_path, options='name="voice", secrets=["MY_TOKEN"]'))
+
+    assert told.value.fix == "Make it: modal secret create MY_TOKEN NAME=VALUE", client.version
+    assert plane.world.app_named("voice") is None
+
+
+@newest_client
+def test_who_has_not_signed_in_is_told_how(
+    tmp_path: Path, plane: Plane, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del plane
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        monkeypatch.delenv(name)
+
+    with pytest.raises(PlatformError, match="Token missing") as told:
+        backend.deploy(*a_bundle(tmp_path))
+
+    assert told.value.fix == "Sign in: modal setup", client.version
+
+
 @newest_client
 def test_an_answer_that_cannot_be_had_is_told_as_the_workers_failure(
     tmp_path: Path, plane: Plane, client: Client

@@ -263,12 +263,12 @@ def _refused(command: str, said: str) -> PlatformError:
         return PlatformError(
             "Modal's package is not installed here", fix='pip install "coldstart-sdk[modal]"'
         )
-    if "Token missing" in words or "token" in words.lower():
-        return PlatformError(f"modal {command}: {words[-300:]}", fix="Sign in: modal setup")
     return PlatformError(f"modal {command}: {words[-300:]}", fix=_mend(words))
 
 
 def _mend(words: str) -> str:
     if secret := re.search(r"Secret '?([\w.-]+)'?", words):
         return f"Make it: modal secret create {secret[1]} NAME=VALUE"
+    if re.search(r"token (missing|id|validation)|authenticat", words, re.IGNORECASE):
+        return "Sign in: modal setup"
     return "Mend what it names; `modal --help` knows the command."
