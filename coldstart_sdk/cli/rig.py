@@ -141,7 +141,8 @@ class Rig:
     def start(self, side: Side, state: str) -> Trace:
         """One cold start in that state, with its requests."""
         is_first = state == EMPTY and side.name not in self._first
-        if state != EMPTY and side.name not in self._first:
+        needs_first = state == SAME or (state == SECOND and bool(side.prepared.plan.spec.weights))
+        if needs_first and side.name not in self._first:
             self._keep(side, self._empty_machine())
         again = state == SAME or (state == SECOND and side.is_baked)
         machine = self._first[side.name] if again else self._empty_machine()
