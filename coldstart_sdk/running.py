@@ -45,7 +45,7 @@ _EVERY_S = 0.5
 
 
 def watch_loop(lanes: Lanes, held_up: Callable[[FrameType], object], *, thread_id: int | None = None) -> None:
-    """Tell, each time that the shared loop is held up, by which frame; two wake-ups a second, none a request.
+    """Tell, while the shared loop is held up, by which frames; two wake-ups a second, none a request.
 
     `thread_id` is the loop's thread, where a server brings it; our own loop tells it.
     """
@@ -65,12 +65,10 @@ def _ask(
 ) -> None:
     answers = threading.Event()
     loop.call_soon_threadsafe(answers.set)
-    if answers.wait(LATE_S):
-        return
-    if frame := sys._current_frames().get(thread_id or 0):  # noqa: SLF001 - the documented way to see where a thread stands
-        held_up(frame)
+    # Looked at again and again: on a busy machine the first look may come before the frame that will not end.
     while not answers.wait(LATE_S) and not loop.is_closed():
-        pass
+        if frame := sys._current_frames().get(thread_id or 0):  # noqa: SLF001 - the documented way to see where a thread stands
+            held_up(frame)
 
 
 async def on_thread(thread: Thread, function: Callable[[], T], timeout_s: float) -> T:

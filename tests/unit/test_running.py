@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
-from coldstart_sdk.lanes import Thread
-from coldstart_sdk.running import OutOfTimeError, on_thread, within
+from coldstart_sdk.lanes import Lanes, Thread
+from coldstart_sdk.running import OutOfTimeError, on_thread, watch_loop, within
 
 LONG_S = 60.0
 
@@ -123,3 +124,24 @@ def test_a_task_goes_on_after_a_time_that_ran_out() -> None:
         return await within(asyncio.sleep(0, "goes on"), LONG_S)
 
     assert asyncio.run(scene()) == "goes on"
+
+
+def test_a_loop_that_stays_held_up_is_looked_at_again() -> None:
+    """The first look may come before the code that will not end is reached."""
+    lanes, twice = Lanes(), threading.Event()
+    seen: list[FrameType] = []
+
+    def held_up(frame: FrameType) -> None:
+        seen.append(frame)
+        if len(seen) > 1:
+            twice.set()
+
+    try:
+        loop = lanes.loop
+        watch_loop(lanes, held_up)
+        loop.call_soon_threadsafe(lambda: twice.wait(LONG_S))
+
+        assert twice.wait(LONG_S)
+    finally:
+        twice.set()
+        lanes.close()
