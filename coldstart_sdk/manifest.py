@@ -64,6 +64,8 @@ class Locked:
     declared: str
     """The digest of its declaration: a lock of another one says nothing."""
     manifest: Manifest
+    observed: bool = False
+    """Whether nobody declared it, and load was seen to fetch it."""
 
 
 @dataclass(frozen=True, kw_only=True)

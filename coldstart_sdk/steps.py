@@ -98,7 +98,29 @@ class Steps:
         method = getattr(owner, step.target)
         hook = next(hook for hook in self.plan.spec.hooks if hook.method == step.target)
         given = {name: self._gives(name, step) for name in hook.receives}
+        if step.kind is StepKind.LOAD and os.environ.get("COLDSTART_SEALED") == "1":
+            return self._sealed(functools.partial(method, **given), step)
         return cast("object", method(**given))
+
+    def _sealed(self, call: Callable[[], object], step: Step) -> object:
+        """The hook without a network; that it reached out is its failure, whatever it made of that."""
+        import traceback  # noqa: PLC0415 - as above
+
+        from coldstart_sdk.recorder.seal import Seal  # noqa: PLC0415 - only where it was asked for
+
+        seal = Seal(lambda frame: _innermost(traceback.extract_stack(frame), self.site.project))
+
+        def checked(made: object) -> object:
+            if seal.tried is None:
+                return made
+            host, line = seal.tried
+            raise LifecycleError(
+                f"{step.name} tried to reach {host}, and the network was closed",
+                where=line or step.name,
+                fix="Declare what it fetches as weights=; coldstart lock FILE --observe tells what that is.",
+            )
+
+        return seal.call(call, checked)
 
     def _gives(self, name: str, step: Step) -> object:
         match name:

@@ -6,15 +6,16 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from coldstart_sdk.cli import prepare, settings
-from coldstart_sdk.cli.console import Console
+from coldstart_sdk.cli import observing, prepare, settings
+from coldstart_sdk.cli.console import YELLOW, Console
 from coldstart_sdk.cli.story import Story
 from coldstart_sdk.cli.verb import file_argument, home_option, verb
-from coldstart_sdk.errors import UsageError
+from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.events import Emit, Outcome, StepEnded, StepStarted, now
 from coldstart_sdk.manifest import LOCK_NAME, LOCK_VERSION, Lock, Locked
 from coldstart_sdk.spec import WeightSpec
@@ -29,12 +30,14 @@ _SHOWN = 12
     "lock",
     ("coldstart lock app.py", "lock what is new in the declaration, leave the rest as it is"),
     ("coldstart lock app.py --update", "ask every origin anew, and show what changes"),
+    ("coldstart lock app.py --observe", "start once, and lock what load fetches by itself, too"),
     ("coldstart lock app.py --json", "for a script"),
 )
 @file_argument
 @click.option("--update", is_flag=True, help="Ask the origins anew, for weights that are locked too.")
+@click.option("--observe", is_flag=True, help="Start once, and lock also what load fetches undeclared.")
 @home_option
-def command(console: Console, file: str, *, update: bool, home: str | None) -> None:
+def command(console: Console, file: str, *, update: bool, observe: bool, home: str | None) -> None:
     """Write coldstart.lock beside FILE: each weight's commit, files, sizes and digests.
 
     What is not here yet is fetched, because only whoever has the bytes can say what they are. A start with a
@@ -44,17 +47,26 @@ def command(console: Console, file: str, *, update: bool, home: str | None) -> N
 
     project = Path(file.partition(":")[0]).resolve().parent
     place = settings.home(home, os.environ, settings.of_project(project))
-    declared = _declared(prepare.spec_of(file, place).weights, file)
+    declared = _declared(prepare.spec_of(file, place).weights, file, may_be_none=observe)
     before = locks.of_project(project)
+    story = Story(console)
+    locking = _Locking(project=project, home=place, story=story)
     kept = {} if update or before is None else _still_true(before, declared)
-    locking = _Locking(project=project, home=place, story=Story(console))
-    lock = Lock(
-        version=LOCK_VERSION,
-        weights={
-            name: kept.get(name) or locking.pinned(name, weight) for name, weight in sorted(declared.items())
-        },
-    )
-    _write(lock, project, before, console)
+    seen = {} if before is None else _seen(before, declared)
+    weights = {name: kept.get(name) or locking.pinned(name, weight) for name, weight in declared.items()}
+    others: tuple[str, ...] = ()
+    if observe:
+        # The start that is observed follows the lock of what is declared.
+        _put(Lock(version=LOCK_VERSION, weights=weights), project)
+        prepared = prepare.prepare_here(prepare.Asked(file=file, home=home), observed=False)
+        found = observing.observe(prepared, story)
+        others = found.others
+        seen = {
+            name: replace(locking.pinned(name, weight), observed=True)
+            for name, weight in found.weights.items()
+        }
+    _write(Lock(version=LOCK_VERSION, weights={**seen, **weights}), project, before, console)
+    _tell_others(others, console)
     console.next(f"coldstart run {shlex.quote(file)}")
 
 
@@ -85,9 +97,9 @@ class _Locking:
         return locked
 
 
-def _declared(weights: Mapping[str, WeightSpec], file: str) -> dict[str, WeightSpec]:
+def _declared(weights: Mapping[str, WeightSpec], file: str, *, may_be_none: bool) -> dict[str, WeightSpec]:
     lockable = {name: weight for name, weight in weights.items() if pinning.can_be(weight)}
-    if lockable:
+    if lockable or may_be_none:
         return lockable
     raise UsageError(
         "there is nothing to lock: the declaration has no weights from anywhere else",
@@ -104,16 +116,41 @@ def _still_true(lock: Lock, declared: Mapping[str, WeightSpec]) -> dict[str, Loc
     }
 
 
+def _seen(lock: Lock, declared: Mapping[str, WeightSpec]) -> dict[str, Locked]:
+    """What an earlier start was seen to fetch, until another one is observed."""
+    return {name: locked for name, locked in lock.weights.items() if locked.observed and name not in declared}
+
+
+def _tell_others(others: tuple[str, ...], console: Console) -> None:
+    """What is not from the hub has no address that we could see."""
+    for path in others:
+        console.did(
+            "not locked", f"load fetched {path}: declare it with Weights.url", style=YELLOW, insist=True
+        )
+
+
+def _put(lock: Lock, project: Path) -> bool:
+    """Whether it was not there already."""
+    path, text = project / LOCK_NAME, locks.text_of(lock).encode()
+    if path.is_file() and path.read_bytes() == text:
+        return False
+    try:
+        write_whole(path, text)
+    except OSError as refused:
+        raise StorageError(
+            f"the lock cannot be written: {refused.strerror}",
+            where=str(path),
+            fix="Allow writing beside the declaration.",
+        ) from refused
+    return True
+
+
 def _write(lock: Lock, project: Path, before: Lock | None, console: Console) -> None:
     started_s = time.monotonic()
-    path = project / LOCK_NAME
-    text = locks.text_of(lock).encode()
-    is_new = not path.is_file() or path.read_bytes() != text
-    if is_new:
-        write_whole(path, text)
+    is_new = _put(lock, project) or lock != before
     found = pinning.changes(before, lock)
     if console.json:
-        console.result_json({"path": str(path), "written": is_new, "changes": found})
+        console.result_json({"path": str(project / LOCK_NAME), "written": is_new, "changes": found})
         return
     console.result("".join(f"{line}\n" for line in _told(found)))
     total = sum(locked.manifest.bytes for locked in lock.weights.values())

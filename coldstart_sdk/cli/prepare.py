@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from coldstart_sdk.cli.watched import Watched
 from coldstart_sdk.errors import PlanError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import Snapshot, Spec
+from coldstart_sdk.storage import locks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +46,25 @@ class Prepared:
     """What the project's pyproject.toml says."""
 
 
-def prepare(asked: Asked) -> Prepared:
-    """The plan of one target, whatever it takes to make it."""
+def prepare(asked: Asked, *, observed: bool = True) -> Prepared:
+    """The plan of one target, whatever it takes to make it.
+
+    What the lock says that load was seen to fetch belongs to the weights, unless not `observed`.
+    """
     path, _ = entry.parse(asked.file)
     project = path.resolve().parent
     said = settings.of_project(project)
     home = settings.home(asked.home, os.environ, said)
     target = asked.target or settings.of_environment(os.environ).target or said.target or "local"
     spec = spec_of(asked.file, home)
+    if observed:
+        spec = replace(spec, weights=locks.with_observed(spec.weights, locks.of_project(project)))
     return Prepared(plan=_plan(spec, target, asked, said), project=project, home=home, settings=said)
 
 
-def prepare_here(asked: Asked) -> Prepared:
+def prepare_here(asked: Asked, *, observed: bool = True) -> Prepared:
     """The plan of a start on this machine; what was asked for and cannot be had here is no silent `none`."""
-    prepared = prepare(asked)
+    prepared = prepare(asked, observed=observed)
     if asked.snapshot not in {None, Snapshot.AUTO.value, prepared.plan.snapshot.value}:
         raise PlanError(
             f"here are no memory snapshots, and --snapshot {asked.snapshot} asks for one",

@@ -61,6 +61,7 @@ class Call:
     ("coldstart run app.py speak -i text=hi --json | jq .ready_s", "for a script"),
     ("coldstart run app.py --trace start.svg", "keep the picture; .html and .chrome.json too"),
     ("coldstart run app.py --skip warmup --watch", "again after each change, without warm-up"),
+    ("coldstart run app.py --sealed -i text=hi", "does load fetch anything that is not declared?"),
 )
 @file_argument
 @click.argument("endpoint", required=False, shell_complete=complete_endpoint)
@@ -79,6 +80,9 @@ class Call:
 @click.option("--trace-format", type=click.Choice(traces.FORMATS), help="Default: told from the file's name.")
 @click.option(
     "--timeout", callback=in_seconds, metavar="TIME", help="Give up after this long, such as 90s or 10m."
+)
+@click.option(
+    "--sealed", is_flag=True, help="Close the network for load, and name the line that reaches out."
 )
 @switch_options
 @settings_options
@@ -184,6 +188,7 @@ def _checked(  # noqa: PLR0913 - one name for each option
     trace: str | None,
     trace_format: str | None,
     timeout: float | None,
+    sealed: bool,
     skip: tuple[str, ...],
     defer: tuple[str, ...],
     **said: str | None,
@@ -209,7 +214,7 @@ def _checked(  # noqa: PLR0913 - one name for each option
         trace=trace,
         trace_format=trace_format,
         limit_s=timeout,
-        env=switched(prepared, skip, defer),
+        env={**switched(prepared, skip, defer), **({"COLDSTART_SEALED": "1"} if sealed else {})},
     )
 
 

@@ -6,6 +6,7 @@ what there is; it asks for these bytes, and takes no others.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sys
@@ -53,6 +54,12 @@ def of_project(project: Path) -> Lock | None:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as refused:
+        raise StorageError(
+            f"the lock cannot be read: {refused.strerror}",
+            where=str(path),
+            fix="Allow reading it, or remove it and write it anew: coldstart lock FILE",
+        ) from refused
     return read(text, where=str(path))
 
 
@@ -67,6 +74,25 @@ def manifest_of(lock: Lock | None, name: str, weight: WeightSpec) -> Manifest | 
             fix="Write it anew: coldstart lock FILE",
         )
     return locked.manifest
+
+
+def with_observed(weights: Mapping[str, WeightSpec], lock: Lock | None) -> dict[str, WeightSpec]:
+    """What was declared, and what load was seen to fetch beside it: a start fetches both."""
+    seen = {} if lock is None else lock.weights
+    return {
+        **{name: observed_as(locked.manifest) for name, locked in seen.items() if locked.observed},
+        **weights,
+    }
+
+
+def observed_as(manifest: Manifest) -> WeightSpec:
+    """The declaration that somebody might have written for it."""
+    return WeightSpec(
+        origin=manifest.origin,
+        source=manifest.source,
+        revision=manifest.revision,
+        include=tuple(glob.escape(entry.path) for entry in manifest.files),
+    )
 
 
 def read(text: bytes, *, where: str) -> Lock:
@@ -131,7 +157,11 @@ def _locked(table: Mapping[str, Any]) -> Locked:
     manifests.check(manifest)
     if table["digest"] != manifests.digest_of(manifest):
         raise ValueError(f"what it says of {manifest.source} was changed by hand")
-    return Locked(declared=record.from_data(str, table["declared"]), manifest=manifest)
+    return Locked(
+        declared=record.from_data(str, table["declared"]),
+        manifest=manifest,
+        observed=record.from_data(bool, table.get("observed", False)),
+    )
 
 
 def _table(name: str, locked: Locked) -> str:
@@ -145,6 +175,8 @@ def _table(name: str, locked: Locked) -> str:
         f"declared = {_quoted(locked.declared)}",
         f"digest = {_quoted(manifests.digest_of(manifest))}",
     ]
+    if locked.observed:
+        lines.append("observed = true")
     for entry in manifest.files:
         lines += ["", f"[[{key}.files]]", *_file(entry)]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,7 +184,7 @@ def test_a_commit_that_is_gone_at_the_hub_is_an_error_with_its_mend(hub: Hub, pr
     said = project.run(machine="empty")
 
     assert said.code == 5
-    assert "config.json" in said.data["error"]["message"]
+    assert "the origin answered 404" in said.data["error"]["message"]
 
 
 def test_a_stale_lock_stops_a_start_and_names_the_mend(hub: Hub, project: Project) -> None:
@@ -365,15 +364,13 @@ def test_a_hub_that_is_down_leaves_the_lock_as_it_was(hub: Hub, project: Project
     hub.__enter__()
 
 
-def test_a_folder_that_may_not_be_written_is_an_error_with_its_mend(hub: Hub, project: Project) -> None:
+def test_a_lock_that_cannot_be_read_is_an_error_with_its_mend(hub: Hub, project: Project) -> None:
     del hub
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    project.folder.chmod(0o555)
-    try:
-        assert project.lock("--json").code == 5
-    finally:
-        project.folder.chmod(0o755)
+    (project.folder / LOCK_NAME).mkdir()
+
+    for said in (project.lock("--json"), project.run()):
+        assert said.code == 5
+        assert "the lock cannot be read: Is a directory" in said.data["error"]["message"]
 
 
 @pytest.mark.parametrize("target", ["runpod", "modal"])
@@ -408,3 +405,92 @@ def test_locked_weights_that_vanish_from_a_home_come_back(hub: Hub, tmp_path: Pa
     assert (again.tier, lists(hub.requests)) == ("origin", [])
     assert blob.read_bytes() == LARGE
     assert not [request for request in hub.requests if request.path.endswith("config.json")]
+
+
+LOADS_MORE = """
+@warm_model(name="voice", weights={"voice": Weights.hf("org/voice")}, env={"HF_HUB_OFFLINE": "SWITCH"})
+class Voice:
+    @hook.load
+    def load(self, weights):
+        from huggingface_hub import hf_hub_download, snapshot_download
+        self.own = snapshot_download("org/voice")
+        self.more = hf_hub_download("org/codec", "codec.bin")
+        hf_hub_download("org/codec", "sub/c[1].json")
+        hub = os.environ["TORCH_HOME"] + "/hub/checkpoints"
+        os.makedirs(hub, exist_ok=True)
+        open(hub + "/net.pth", "wb").write(b"torch")
+
+    @hook.warmup
+    def warm(self):
+        raise RuntimeError("nothing but load is observed")
+
+    @endpoint
+    def speak(self) -> int:
+        return os.path.getsize(self.more)
+"""
+
+
+@pytest.fixture
+def codec(hub: Hub, project: Project) -> Hub:
+    folder = hub.directory / "org" / "codec"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "codec.bin").write_bytes(LARGE[: 2 << 20])
+    (folder / "sub" / "c[1].json").write_bytes(b"{}")
+    (folder / "unused.bin").write_bytes(b"never asked for")
+    a_project(project.folder, LOADS_MORE.replace("SWITCH", "0"))
+    return hub
+
+
+def test_observe_locks_what_load_fetches_by_itself(codec: Hub, project: Project) -> None:
+    said = project.lock("--observe")
+
+    assert said.code == 0, said.err
+    weights = project.lock_.weights
+    assert {name: locked.observed for name, locked in weights.items()} == {"voice": False, "org--codec": True}
+    seen = weights["org--codec"].manifest
+    assert (seen.source, seen.revision) == ("org/codec", codec.commit("org/codec"))
+    assert [entry.path for entry in seen.files] == ["codec.bin", "sub/c[1].json"]
+    assert "org--codec  added" in said.out
+    assert "torch/hub/checkpoints/net.pth" in said.err
+
+
+def test_what_was_observed_is_fetched_beside_the_rest_and_load_then_reaches_nobody(
+    codec: Hub, project: Project
+) -> None:
+    project.lock("--observe")
+    a_project(project.folder, LOADS_MORE.replace("SWITCH", "1"))
+    codec.forget()
+
+    env = {**project.env, "COLDSTART_HOME": str(project.folder / "empty")}
+    said = coldstart("run", "app.py", "--sealed", "--skip", "warmup", cwd=project.folder, env=env)
+
+    assert (said.code, said.out) == (0, f"{2 << 20}\n"), said.err
+    assert "fetch:org--codec" in said.err
+    assert lists(codec.requests) == []
+
+
+def test_what_was_observed_stays_in_a_lock_until_it_is_observed_again(codec: Hub, project: Project) -> None:
+    project.lock("--observe")
+    before = project.text
+
+    again = project.lock()
+    observed_again = project.lock("--observe")
+    assert (again.out, observed_again.out, project.text) == ("", "", before)
+    project.declare('Weights.hf("org/voice")')
+    gone = project.lock("--observe")
+
+    assert "org--codec  removed" in gone.out
+    assert set(project.lock_.weights) == {"voice"}
+    del codec
+
+
+def test_a_load_that_fails_while_it_is_observed_leaves_the_lock_of_the_rest(
+    codec: Hub, project: Project
+) -> None:
+    (codec.directory / "org" / "codec" / "codec.bin").unlink()
+
+    said = project.lock("--observe", "--json")
+
+    assert (said.code, said.data["error"]["type"]) == (6, "LifecycleError")
+    assert set(project.lock_.weights) == {"voice"}
+    assert not list((project.folder / "mine").glob(".observing*"))
