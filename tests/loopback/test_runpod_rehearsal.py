@@ -57,6 +57,29 @@ def test_weights_come_from_a_hub_on_loopback_at_a_chosen_speed(tmp_path: Path) -
     assert told["job"] == warm["job"] == "COMPLETED"
 
 
+def test_what_is_baked_is_there_before_the_worker_starts(tmp_path: Path) -> None:
+    baked = WEIGHED.replace('(name="voice",', '(name="voice", place="image",')
+    app = a_project(tmp_path / "project", baked)
+    (tmp_path / "hub/org/w").mkdir(parents=True)
+    (tmp_path / "hub/org/w/word.txt").write_text("heavy")
+
+    told = rehearsed(app, f"hub={tmp_path / 'hub'}", "state=baked")
+
+    assert (told["job"], told["result"]) == ("COMPLETED", "heavy")
+    trace = json.loads(Path(told["trace"]).read_text())
+    fetched = next(span for span in trace["spans"] if span["name"] == "fetch:w")
+    assert fetched["tier"] in {"image", "disk"}, fetched
+
+
+def test_what_is_not_baked_cannot_be_rehearsed_so(tmp_path: Path) -> None:
+    app = a_project(tmp_path / "project", VOICE)
+
+    ended = coldstart("rehearse", str(app), "--target", "runpod", "--set", "state=baked")
+
+    assert ended.code == 2
+    assert 'place="image"' in ended.problems[0]["fix"]
+
+
 def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     broken = VOICE.replace('self.greeting = "hello"', 'raise RuntimeError("no model")')
 

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,9 +31,9 @@ from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
-STATES = ("empty", "warm", "second")
+STATES = ("empty", "warm", "second", "baked")
 """A worker without a file; one on the files that an earlier one left, as on a volume; one without a file, and
-a store that an earlier one has filled."""
+a store that an earlier one has filled; one with what the bundle's own program has baked."""
 FAULTS = ("refused", "terminated", "cancelled")
 """The platform refuses the first result; it ends the worker in its start; the caller gives up in it."""
 _RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
@@ -74,7 +75,9 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         folder = Path(scratch)
         shutil.copytree(bundle, folder / "app")
         origin = stack.enter_context(_hub(wish))
-        if wish.state != "empty":
+        if wish.state == "baked":
+            _bake(folder, wish, origin)
+        elif wish.state != "empty":
             _Run(plan, folder, wish, origin).live()
         if wish.state == "second":
             shutil.rmtree(folder / "home", ignore_errors=True)
@@ -110,6 +113,19 @@ def read(options: Mapping[str, Any]) -> Wish:
             fix="Add --set hub=DIR, a folder of org/name/files with the weights.",
         )
     return wish
+
+
+def _bake(folder: Path, wish: Wish, origin: Mapping[str, str]) -> None:
+    """As a build of the image does it, into the home of the worker."""
+    program = folder / "app" / "fetch_weights.py"
+    if not program.exists():
+        raise UsageError("state=baked, and no weight is baked", fix='Declare place="image", or leave it out.')
+    command = [wish.python, str(program), str(folder / "home")]
+    ended = subprocess.run(
+        command, env={**os.environ, **origin}, stdout=sys.stderr.fileno(), timeout=wish.limit_s, check=False
+    )
+    if ended.returncode:
+        raise PlatformError("the weights could not be baked", fix="What was said is above.")
 
 
 class _Run:
