@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 THREAD_VARIABLES = (
@@ -86,6 +86,26 @@ def boot_env(env: Mapping[str, str]) -> Mapping[str, str]:
     Not among them: what could hide a package (`PYTHONNOUSERSITE`) or change an answer (`HF_HUB_OFFLINE`).
     """
     return {name: value for name, value in PRESETS.items() if name not in env}
+
+
+def first_home(places: Sequence[Path], needed_bytes: Callable[[Path], int]) -> tuple[Path, tuple[str, ...]]:
+    """Where to keep files: the first place that takes one and has the room; and why others were passed over.
+
+    Where none has the room, the first that takes a file: what is too much for it is refused with its number.
+    """
+    passed: dict[Path, str] = {}
+    writable = []
+    for place in places:
+        if (why := _unwritable(place)) is not None:
+            passed[place] = why
+            continue
+        needed, free = needed_bytes(place), _free_bytes(place)
+        if needed <= free:
+            return place, _spelled(passed)
+        writable.append(place)
+        passed[place] = f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+    chosen = (writable or list(places))[0]
+    return chosen, _spelled({place: why for place, why in passed.items() if place != chosen})
 
 
 def cache_env(env: Mapping[str, str], home: Path, *, has_hub: bool, elsewhere: bool) -> Mapping[str, str]:
@@ -278,6 +298,22 @@ def _is_overlay_root(line: str) -> bool:
     mount, _, kind = line.partition(" - ")
     fields = mount.split()
     return len(fields) > 4 and fields[4] == "/" and kind.startswith("overlay ")  # noqa: PLR2004 - where it is mounted
+
+
+def _spelled(passed: Mapping[Path, str]) -> tuple[str, ...]:
+    return tuple(f"{place}: {why}" for place, why in passed.items())
+
+
+def _unwritable(place: Path) -> str | None:
+    """Why no file can be made there; asked by making one, since modes do not tell of every mount."""
+    probe = place / f".probe-{os.getpid()}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as refused:
+        return refused.strerror or str(refused)
+    return None
 
 
 def _free_bytes(disk: Path) -> int:

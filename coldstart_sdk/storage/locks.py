@@ -27,6 +27,7 @@ from coldstart_sdk.manifest import (
 )
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import manifests
+from coldstart_sdk.storage.home import Home
 
 _HEAD = "# What each weight is, to the byte. Written by `coldstart lock`; keep it with your code.\n"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -74,6 +75,16 @@ def manifest_of(lock: Lock | None, name: str, weight: WeightSpec) -> Manifest | 
             fix="Write it anew: coldstart lock FILE",
         )
     return locked.manifest
+
+
+def lacking_bytes(lock: Lock | None, home: Path) -> int:
+    """How much of what is locked would still have to be fetched into a home; nought without a lock."""
+    sizes = {
+        entry.digest: entry.size_bytes
+        for locked in (lock.weights.values() if lock else ())
+        for entry in locked.manifest.files
+    }
+    return sum(size for digest, size in sizes.items() if not Home(home).blob(digest).exists())
 
 
 def with_observed(weights: Mapping[str, WeightSpec], lock: Lock | None) -> dict[str, WeightSpec]:

@@ -370,3 +370,25 @@ def test_a_cache_that_was_moved_or_read_too_early_is_named() -> None:
         del sys.modules[early.__name__]
         if known is not None:
             sys.modules[early.__name__] = known
+
+
+def test_files_are_kept_in_the_first_place_that_takes_one_and_has_room(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("in the way")
+    places = (tmp_path / "a file" / "home", tmp_path / "full", tmp_path / "good", tmp_path / "later")
+
+    found, passed = machine.first_home(places, lambda place: 10**18 if place.name == "full" else 1)
+
+    assert found == tmp_path / "good"
+    assert [line.partition(": ")[0] for line in passed] == [str(place) for place in places[:2]]
+    assert "Not a directory" in passed[0]
+    assert "1000000000.0 GB are needed" in passed[1]
+    assert not list(tmp_path.rglob(".probe*"))
+
+
+def test_where_no_place_has_room_the_first_that_takes_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("in the way")
+    places = (tmp_path / "a file" / "home", tmp_path / "one", tmp_path / "two")
+
+    found, passed = machine.first_home(places, lambda _: 10**18)
+
+    assert (found, len(passed)) == (tmp_path / "one", 2)

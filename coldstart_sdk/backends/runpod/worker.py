@@ -28,6 +28,7 @@ from coldstart_sdk.events import (
     Emit,
     Event,
     FactsSeen,
+    Noted,
     Outcome,
     State,
     StateChanged,
@@ -37,6 +38,7 @@ from coldstart_sdk.events import (
 )
 from coldstart_sdk.journal import Journal
 from coldstart_sdk.lifecycle import Lifecycle, Status
+from coldstart_sdk.manifest import LOCK_NAME
 from coldstart_sdk.plan import Plan, Stage, Work
 from coldstart_sdk.recorder.recorder import Recorder, is_on
 from coldstart_sdk.steps import Site
@@ -49,6 +51,7 @@ FAILED = 6
 DRAIN_S = 20.0
 VOLUME = Path("/runpod-volume")
 _HOME = Path("/root/.cache/coldstart")
+_LAST_HOME = Path("/tmp/coldstart")  # noqa: S108 - the one place that every container can write to
 _IMPORT = "import:runpod"
 _PLATFORM: Mapping[str, str] = {
     # Its own checks dial 8.8.8.8 and start CUDA again: the plan opens the device itself, and says why not.
@@ -93,18 +96,26 @@ def read_plan(bundle: Path) -> Plan:
     path = bundle / "plan.json"
     plan = Plan.from_json(path.read_text(encoding="utf-8"), where=str(path))
     os.environ.update({name: value for name, value in plan.env.items() if name not in os.environ})
-    baked = pins.read(home_of(plan))
+    baked = pins.read(home_of(plan, bundle)[0])
     weights = {name: baked.get(name, weight) for name, weight in plan.spec.weights.items()}
     return replace(plan, spec=replace(plan.spec, weights=weights))
 
 
-def home_of(plan: Plan) -> Path:
-    """Where files are kept: where we are told, on the volume, or on the container's own disk."""
+def home_of(plan: Plan, bundle: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where files are kept, and why not in a better place.
+
+    Where we are told; else the first with room for what is locked: the volume, the container's own disk, and
+    what is left for programs that may write nowhere else.
+    """
     if told := os.environ.get("COLDSTART_HOME"):
-        return Path(told)
-    if plan.volume and os.access(VOLUME, os.W_OK):
-        return VOLUME / ".coldstart"
-    return _HOME
+        return Path(told), ()
+    places = (*([VOLUME / ".coldstart"] if plan.volume and VOLUME.is_dir() else []), _HOME, _LAST_HOME)
+    if (bundle / "code" / LOCK_NAME).is_file():
+        from coldstart_sdk.storage import locks  # noqa: PLC0415 - only where there is a lock
+
+        lock = locks.of_project(bundle / "code")
+        return machine.first_home(places, lambda place: locks.lacking_bytes(lock, place))
+    return machine.first_home(places, lambda _: 0)
 
 
 class Worker:
@@ -112,7 +123,7 @@ class Worker:
 
     def __init__(self, plan: Plan, bundle: Path, began_s: float) -> None:
         self.plan = plan
-        self.site_home = home_of(plan)
+        self.site_home, passed_over = home_of(plan, bundle)
         self.progress = progress.Progress(plan, progress.recall(self.site_home, plan.spec.name))
         self.journal = Journal(self.progress)
         self.strike = strikes.so_far() + 1
@@ -121,6 +132,8 @@ class Worker:
         self.journal.also(self._remember)
         self._project = bundle / "code"
         self._say_where_time_starts(began_s)
+        for place in passed_over:
+            self.journal(Noted(at_s=now(), message=f"files are kept in {self.site_home}, not in {place}"))
 
     def build(self) -> int:
         """Run the build hooks, with baked weights where there are any."""
