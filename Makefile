@@ -14,6 +14,8 @@ TORCH ?= 2.13.0
 JOBS ?= auto
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
 DEBIAN_PACKAGES ?= chromium docker-registry gcc openssl skopeo strace
+# And the campaign's.
+CAMPAIGN_PACKAGES ?= buildah debootstrap
 # Versions that are promised beside the installed one: tests/modal_clients.py, tests/runpods.py.
 OLDER := modal==1.5.5 modal==1.4.3 runpod==2.0.0rc2
 
@@ -75,7 +77,8 @@ tests: $(READY_TEST) ## pytest with branch coverage
 	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 -m "not slow and not examples" --cov
 
 .PHONY: campaign
-campaign: $(READY_TEST) ## the long sweeps alone: a kill at every change of a fetch and of an upload (minutes)
+campaign: $(READY_TEST) debian ## the long sweeps alone: a kill at every change of a fetch, an image built (minutes)
+	@$(SETUP) debian $(CAMPAIGN_PACKAGES)
 	@echo "== campaign"
 	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 -m slow
 

@@ -79,6 +79,17 @@ class Preview(Protocol):
 
 
 @runtime_checkable
+class Queue(Protocol):
+    """`invoke --no-wait`, and `invoke --job` later."""
+
+    def submit(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> str:
+        """The name of the job."""
+
+    def collect(self, app: str, job: str) -> Iterator[Any]:
+        """What it gives, as `invoke` gives it."""
+
+
+@runtime_checkable
 class Rehearsal(Protocol):
     """`rehearse`: run the compiled bundle on loopback under the platform's own worker code.
 
@@ -195,6 +206,16 @@ def platform(plugin: Backend, verb: str = "deploy") -> Platform:
     if isinstance(plugin, Platform):
         return plugin
     raise _cannot(plugin, verb)
+
+
+def queue(plugin: Platform) -> Queue:
+    """The backend as one whose calls need not be waited for."""
+    if isinstance(plugin, Queue):
+        return plugin
+    raise PluginError(
+        f"the backend {getattr(plugin, 'name', '')!r} has no queue to leave a call in",
+        fix="Leave --no-wait and --job out.",
+    )
 
 
 def preview(plugin: Backend) -> Preview | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.request import urlopen
 
 import click
 
+from coldstart_sdk import plugins
 from coldstart_sdk.cli import inputs, live, traces
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.results import Results
 from coldstart_sdk.cli.verb import complete_endpoint, file_argument, home_option, target_option, verb
-from coldstart_sdk.errors import PlatformError
+from coldstart_sdk.errors import PlatformError, UsageError
 from coldstart_sdk.redact import safe_url
 from coldstart_sdk.spec import EndpointSpec
 
@@ -26,6 +28,7 @@ from coldstart_sdk.spec import EndpointSpec
     ),
     ("coldstart invoke app.py:Voice speak -i ref=@a.wav -o out.wav -t modal", "media in, media out"),
     ("coldstart invoke app.py -i text=hi --target runpod --json", "for a script"),
+    ("coldstart invoke app.py -i text=hi --target runpod --no-wait", "only the job's name, for --job later"),
 )
 @file_argument
 @click.argument("endpoint", required=False, shell_complete=complete_endpoint)
@@ -40,6 +43,8 @@ from coldstart_sdk.spec import EndpointSpec
 @click.option(
     "--output", "-o", metavar="FILE", help="Put the result there; - is stdout. Media go to ./ENDPOINT.EXT."
 )
+@click.option("--no-wait", is_flag=True, help="Leave it in the platform's queue, and print the job's name.")
+@click.option("--job", metavar="NAME", help="What an earlier --no-wait gives; no arguments then.")
 @target_option()
 @home_option
 def command(  # noqa: PLR0913 - one name for each option
@@ -49,16 +54,29 @@ def command(  # noqa: PLR0913 - one name for each option
     endpoint: str | None,
     given: tuple[str, ...],
     output: str | None,
+    no_wait: bool,
+    job: str | None,
     target: str | None,
     home: str | None,
 ) -> None:
     """Call an endpoint where it is deployed, with arguments as `coldstart run` takes them."""
+    if job and (given or no_wait):
+        raise UsageError("--job asks for an earlier call", fix="Leave -i and --no-wait out.")
     found = live.find(file, target, "invoke", home)
     assert found.spec is not None  # noqa: S101 - FILE names one, or was refused
     called = inputs.endpoint_of(found.spec, endpoint)
-    arguments = inputs.arguments(called, given)
+    arguments = {} if job else inputs.arguments(called, given)
     traces.refuse_unwritable(output, "-o")
-    answers = found.platform.invoke(found.app, called.method, arguments)
+    if no_wait:
+        name = plugins.queue(found.platform).submit(found.app, called.method, arguments)
+        console.result_json({"job": name}) if console.json else console.result(f"{name}\n")
+        words = " ".join(shlex.quote(word) for word in (file, *([endpoint] if endpoint else [])))
+        console.next(f"coldstart invoke {words} --job {shlex.quote(name)} --target {found.target}")
+        return
+    if job:
+        answers = plugins.queue(found.platform).collect(found.app, job)
+    else:
+        answers = found.platform.invoke(found.app, called.method, arguments)
     _show(answers, called, Results(called, output, console), console)
 
 

@@ -126,6 +126,24 @@ def test_a_stream_that_is_called_prints_as_it_comes(endpoint: Endpoint) -> None:
     assert endpoint.said("invoke", "count", "-i", "upto=2").out == '{"n": 0}\n{"n": 1}\n'
 
 
+def test_a_call_that_is_not_waited_for_is_collected_later(endpoint: Endpoint) -> None:
+    endpoint.deploy()
+    endpoint.chunks = [{"n": 0}]
+
+    job = endpoint.asked("invoke", "count", "-i", "upto=1", "--no-wait")["job"]
+    later = endpoint.said("invoke", "count", "--job", job)
+
+    assert later.out == '{"n": 0}\n', later.err
+    assert endpoint.said("invoke", "--job", job, "-i", "text=hi").code == 2
+
+
+def test_a_backend_without_a_queue_says_so(endpoint: Endpoint) -> None:
+    ended = coldstart("invoke", str(endpoint.app), "-i", "text=hi", "--no-wait", "--target", "modal")
+
+    assert ended.code == 7
+    assert "no queue" in ended.problems[0]["error"]
+
+
 def test_an_argument_that_does_not_fit_is_told_before_anything_is_called(endpoint: Endpoint) -> None:
     endpoint.deploy()
     before = len(endpoint.jobs.jobs)

@@ -51,6 +51,12 @@ class RunPod:
     def invoke(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
         return _account().invoke(app, endpoint, arguments)
 
+    def submit(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> str:
+        return _account().submit(app, endpoint, arguments)
+
+    def collect(self, app: str, job: str) -> Iterator[Any]:
+        return _account().collect(app, job)
+
     def history(self, app: str) -> tuple[Mapping[str, Any], ...]:
         return _account().history(app)
 

@@ -290,35 +290,56 @@ class Platform:
             yield last, redact(f"{worker}  {event['line']}")
 
     def invoke(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
-        """Chunks as they come, or the one output."""
-        live = self._live(app)
-        urls = live.get("requestUrls") or {}
-        named = dict(arguments) if endpoint is None else {"endpoint": endpoint, **arguments}
+        """Chunks as they come, or the one output; who stops listening cancels it."""
+        urls = self._live(app).get("requestUrls") or {}
         if "run" not in urls:
             path = f"/{endpoint}" if endpoint else "/"
             yield self._client.post(f"{urls['base'].rstrip('/')}{path}", dict(arguments)).get("result")
             return
-        job = self._client.post(urls["run"], {"input": named})
-        chunks = 0
+        job = self._queued(urls, endpoint, arguments)
         try:
-            while True:
-                told = self._client.get(_of(urls["stream"], job["id"]))
-                for chunk in told.get("stream") or ():
-                    chunks += 1
-                    yield chunk["output"]
-                if told["status"] in OVER and not told.get("stream"):
-                    break
-                if not told.get("stream"):
-                    self._pause()
-        except GeneratorExit:
-            self._client.post(_of(urls["cancel"], job["id"]), {})
+            yield from self._answers(urls, job)
+        except (GeneratorExit, KeyboardInterrupt):
+            self._client.post(_of(urls["cancel"], job), {})
             raise
-        told = self._client.get(_of(urls["status"], job["id"]))
+
+    def submit(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> str:
+        """Put it into the queue; the job's id."""
+        return self._queued(self._queue(app), endpoint, arguments)
+
+    def collect(self, app: str, job: str) -> Iterator[Any]:
+        """What a submitted job has given and still gives."""
+        return self._answers(self._queue(app), job)
+
+    def _queue(self, app: str) -> Mapping[str, str]:
+        urls: Mapping[str, str] = self._live(app).get("requestUrls") or {}
+        if "run" not in urls:
+            raise PlatformError(
+                f"{app} is behind a load balancer, and has no queue", fix="Call it, and wait for the answer."
+            )
+        return urls
+
+    def _queued(self, urls: Mapping[str, str], endpoint: str | None, arguments: Mapping[str, Any]) -> str:
+        named = dict(arguments) if endpoint is None else {"endpoint": endpoint, **arguments}
+        return str(self._client.post(urls["run"], {"input": named})["id"])
+
+    def _answers(self, urls: Mapping[str, str], job: str) -> Iterator[Any]:
+        chunks = 0
+        while True:
+            told = self._client.get(_of(urls["stream"], job))
+            for chunk in told.get("stream") or ():
+                chunks += 1
+                yield chunk["output"]
+            if told["status"] in OVER and not told.get("stream"):
+                break
+            if not told.get("stream"):
+                self._pause()
+        told = self._client.get(_of(urls["status"], job))
         if told["status"] != "COMPLETED":
             raise PlatformError(
                 redact(f"the request ended as {told['status']}: {_reason(told)}"),
                 fix=_fix(told) or "Look at what its workers said: coldstart logs.",
-                where=str(job["id"]),
+                where=job,
             )
         if not chunks:
             yield told.get("output")
