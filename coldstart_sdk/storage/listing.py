@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
+from coldstart_sdk.errors import StorageError
+from coldstart_sdk.events import now
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage.cancel import stop_if
 from coldstart_sdk.storage.http import Network
@@ -19,6 +21,9 @@ from coldstart_sdk.storage.transient import TransientError
 T = TypeVar("T")
 
 RETRIES_WITH_A_COPY = 2
+ANSWER_WITHIN_S = 180.0
+"""A client that retries by itself would wait for as long as an origin tells it to."""
+MOST_BYTES = 2**63
 _TICK_S = 0.05
 
 
@@ -31,7 +36,7 @@ def ask(weight: WeightSpec, *, kept: str | None, where: str, cancelled: threadin
     retries = FREE_RETRIES if kept is None else RETRIES_WITH_A_COPY
     patience = Patience(requests=0, stopped=cancelled, free=retries)
     try:
-        return aside(lambda: _ask(weight, kept, patience), cancelled)
+        return _checked(aside(lambda: _ask(weight, kept, patience), cancelled, ANSWER_WITHIN_S), where)
     except TransientError as failed:
         raise UnreachableError(
             f"the origin cannot be reached: {failed}",
@@ -40,7 +45,7 @@ def ask(weight: WeightSpec, *, kept: str | None, where: str, cancelled: threadin
         ) from failed
 
 
-def aside(call: Callable[[], T], cancelled: threading.Event) -> T:
+def aside(call: Callable[[], T], cancelled: threading.Event, within_s: float | None = None) -> T:
     """What `call` gives, from a thread that is left behind when the caller is cancelled.
 
     The libraries that ask have no means to be interrupted; their own timeouts end them.
@@ -56,10 +61,25 @@ def aside(call: Callable[[], T], cancelled: threading.Event) -> T:
             answers.put(lambda: answer)
 
     threading.Thread(target=work, name="coldstart-listing", daemon=True).start()
-    while True:
+    ends_s = None if within_s is None else now() + within_s
+    while ends_s is None or now() < ends_s:
         stop_if(cancelled)
         with suppress(queue.Empty):
             return answers.get(timeout=_TICK_S)()
+    raise TransientError(f"no answer within {within_s:g} s")
+
+
+def _checked(listing: Listing, where: str) -> Listing:
+    """Sizes are counted with from here on."""
+    for file in listing.files:
+        size: object = file.size_bytes
+        if size is not None and not (isinstance(size, int) and 0 <= size < MOST_BYTES):
+            raise StorageError(
+                f"the origin gives {file.path!r} no sound size: {str(size)[:40]!r}",
+                where=where,
+                fix="Check the address, and whether the origin is well.",
+            )
+    return listing
 
 
 def _raise(failed: BaseException) -> NoReturn:

@@ -154,11 +154,13 @@ class Client:
             if token:
                 query["continuation-token"] = token
             page = self._xml("GET", None, query, needs="s3:ListBucket")
+            if page.tag != "ListBucketResult":
+                raise self._not_s3(f"a list was asked for, and {page.tag[:40]!r} came")
             decode = unquote_plus if page.findtext("EncodingType") == "url" else str
             for item in page.iter("Contents"):
                 yield Listed(
                     key=decode(item.findtext("Key", "")),
-                    size_bytes=int(item.findtext("Size", "0")),
+                    size_bytes=self._size(item.findtext("Size", "")),
                     etag=_quoted(item.findtext("ETag")),
                     modified_s=_iso_time(item.findtext("LastModified")),
                 )
@@ -261,6 +263,18 @@ class Client:
             return parsed
 
         return self._persist(ask)
+
+    def _size(self, text: str) -> int:
+        if not text.isascii() or not text.isdigit():
+            raise self._not_s3(f"a size in its list is {text[:40]!r}")
+        return int(text)
+
+    def _not_s3(self, why: str) -> StorageError:
+        return StorageError(
+            f"what answers there is not S3: {why}",
+            where=self.where,
+            fix="Check AWS_ENDPOINT_URL, and whether a proxy or a login page stands before it.",
+        )
 
     def _persist(self, call: Callable[[], T]) -> T:
         try:
