@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +90,17 @@ class Platform:
             return []
         try:
             return list(self._graph.models(live["id"]))
-        except PlatformError:
+        except PlatformError as refused:
             if wanted[_MODELS]:
-                raise
-            return []  # who wants none needs no GraphQL
+                _say_uncached(refused)
+            return list(wanted[_MODELS])  # who cannot ask cannot change it either
+
+    def _attach(self, endpoint: str, models: Sequence[str]) -> None:
+        """It saves a fetch; without it a worker fetches."""
+        try:
+            self._graph.attach(endpoint, models)
+        except PlatformError as refused:
+            _say_uncached(refused)
 
     def _refuse_unknown_secrets(self, env: Mapping[str, str]) -> None:
         """What RunPod makes of a reference to a secret that is not there is not known: none is sent."""
@@ -130,7 +137,7 @@ class Platform:
                 made = live
         try:
             if len(rest) < len(changed):
-                self._graph.attach(made["id"], wanted[_MODELS])
+                self._attach(made["id"], wanted[_MODELS])
             smoke = self._smoke(made, bundle, smoke_s)
         except ColdstartError as failed:
             self._back(made, live, changed)
@@ -150,7 +157,7 @@ class Platform:
         if rest:
             self._client.patch(f"{_ENDPOINTS}/{live['id']}", diff.undo(live, rest))
         if len(rest) < len(changed):
-            self._graph.attach(live["id"], live[_MODELS])
+            self._attach(live["id"], live[_MODELS])
 
     def _volumes(self, bundle: Path, *, make: bool) -> dict[str, Any]:
         """The id of the volume that the bundle asks for, made where there is none of that name."""
@@ -440,6 +447,10 @@ def _named_places(asked: Mapping[str, Any]) -> Iterator[None]:
             fix="Declare another data centre, or one more card in gpu=.",
             where=refused.where,
         ) from refused
+
+
+def _say_uncached(refused: PlatformError) -> None:
+    sys.stderr.write(f"models in hosts' caches stay as they are: {refused.message}\n")
 
 
 def _models(bundle: Path) -> list[str]:
