@@ -61,7 +61,8 @@ class MultiTalk:
         self.mix.load_state_dict(state)
         self.mix.to(device)
 
-    @hook.load
+    # Not beside it: diffusers loads under a patch that makes every new module of the process an empty one.
+    @hook.load(after="load_wan")
     def load_ears(self, weights: LocalWeights, device: str) -> None:
         from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model  # noqa: PLC0415 - as above
 
