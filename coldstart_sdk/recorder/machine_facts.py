@@ -11,6 +11,9 @@ from pathlib import Path
 from coldstart_sdk import machine
 from coldstart_sdk.recorder.names import HF_TOKEN, PERIODS, THREADS, THROTTLED, THROTTLED_PERIODS, WEIGHTS_ON
 
+_STAT_BYTES = 1000
+"""More than a thread's line of figures ever is."""
+
 
 def throttling(root: Path = Path("/")) -> Mapping[str, float]:
     """How often the quota has stopped this control group so far; empty where nothing tells."""
@@ -51,8 +54,12 @@ def seen(home: Path) -> dict[str, str]:
 def major_faults(thread_id: int) -> int | None:
     """Pages that this thread has had to wait for; None where the system does not say, or it is gone."""
     with suppress(OSError, ValueError, IndexError):
-        stat = Path(f"/proc/self/task/{thread_id}/stat").read_text(encoding="utf-8", errors="replace")
-        return int(stat.rpartition(")")[2].split()[9])
+        # Twice a step, so without the price of a text file.
+        stat = os.open(f"/proc/self/task/{thread_id}/stat", os.O_RDONLY)
+        try:
+            return int(os.read(stat, _STAT_BYTES).rpartition(b")")[2].split()[9])
+        finally:
+            os.close(stat)
     return None
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import broken
 from benchmarks.broken import REMARKS, Workshop
+from coldstart_sdk.rehearsal.faults import Refuse
+from coldstart_sdk.rehearsal.hub import Hub
 
 WASTE_S = 0.8
 RULES = [pair.rule for pair in broken.pairs("", WASTE_S)]
@@ -35,7 +37,22 @@ def test_a_waste_is_found_by_its_rule_alone(rule: str, workshop: Workshop, origi
     ran = workshop.run("wasteful", pair.wasteful, again=pair.again)
 
     assert ran.fired == {rule}
-    assert ran.promised[rule] > 0
+
+
+def test_a_hub_that_limits_a_client_without_a_name_is_told_of(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org/w").mkdir(parents=True)
+    (tmp_path / "org/w/model.bin").write_bytes(bytes(range(250)) * 12_000)
+    with Hub(tmp_path, rate_bytes_s=4e6) as hub:
+        hub.fail(Refuse(path="*model.bin", status=429, retry_after="2"))
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+
+        ran = workshop.run("limited", broken.load("pass", weights='{"w": Weights.hf("org/w")}'))
+
+    assert ran.fired == {"rate-limited"}
 
 
 @pytest.mark.parametrize("rule", REMARKS)
