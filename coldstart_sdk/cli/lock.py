@@ -19,7 +19,7 @@ from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.events import Emit, Outcome, StepEnded, StepStarted, now
 from coldstart_sdk.manifest import LOCK_NAME, LOCK_VERSION, Lock, Locked
 from coldstart_sdk.spec import WeightSpec
-from coldstart_sdk.storage import locks, pinning
+from coldstart_sdk.storage import loading, locks, pinning
 from coldstart_sdk.storage.home import write_whole
 from coldstart_sdk.trace import figures
 
@@ -67,6 +67,7 @@ def command(console: Console, file: str, *, update: bool, observe: bool, home: s
         }
     _write(Lock(version=LOCK_VERSION, weights={**seen, **weights}), project, before, console)
     _tell_others(others, console)
+    _tell_pickles(weights, console)
     console.next(f"coldstart run {shlex.quote(file)}")
 
 
@@ -127,6 +128,19 @@ def _tell_others(others: tuple[str, ...], console: Console) -> None:
         console.did(
             "not locked", f"load fetched {path}: declare it with Weights.url", style=YELLOW, insist=True
         )
+
+
+def _tell_pickles(weights: Mapping[str, Locked], console: Console) -> None:
+    """A pickle beside a safetensors file is fetched for nothing; one alone runs code when it is loaded."""
+    for name, locked in sorted(weights.items()):
+        paths = [Path(entry.path) for entry in locked.manifest.files]
+        pickles = [path for path in paths if loading.is_pickle(path)]
+        if not pickles:
+            continue
+        first, has_twin = pickles[0], any(path.suffix == ".safetensors" for path in paths)
+        mend = f"leave it out: exclude=['*{first.suffix}']" if has_twin else "look for a safetensors file"
+        said = f"{name}: {first.as_posix()} runs code when it is loaded; {mend}"
+        console.did("pickle", said, style=YELLOW)
 
 
 def _put(lock: Lock, project: Path) -> bool:

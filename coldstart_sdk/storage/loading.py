@@ -71,7 +71,7 @@ def tensors(
     files = _chosen(name, path, include)
     found: dict[str, torch.Tensor] = {}
     for relative, file in files.items():
-        reader = _pickle if _is_pickle(file) else _safe
+        reader = _pickle if is_pickle(file) else _safe
         read = reader(name, relative, file, device, loading)
         if twice := sorted(found.keys() & read.keys()):
             raise StorageError(
@@ -83,6 +83,11 @@ def tensors(
     return found
 
 
+def is_pickle(file: Path) -> bool:
+    """Whether a file's name is that of one that runs code when it is loaded."""
+    return file.suffix.lower() in _PICKLES
+
+
 def _chosen(name: str, path: Path, include: tuple[str, ...]) -> dict[str, Path]:
     """The files to read; pickles only where there is nothing better."""
     root = path if path.is_dir() else path.parent
@@ -90,7 +95,7 @@ def _chosen(name: str, path: Path, include: tuple[str, ...]) -> dict[str, Path]:
     known = {file.relative_to(root).as_posix(): file for file in every}
     asked = {at: file for at, file in known.items() if not include or patterns.matches(at, include)}
     safe = {at: file for at, file in asked.items() if file.suffix == ".safetensors"}
-    if chosen := safe or {at: file for at, file in asked.items() if _is_pickle(file)}:
+    if chosen := safe or {at: file for at, file in asked.items() if is_pickle(file)}:
         return chosen
     raise StorageError(
         f"{name!r} has no file of tensors" + (" that is asked for" if include else ""),
@@ -213,10 +218,6 @@ def _damaged(relative: str) -> StorageError:
 
 
 # ---- pickles
-
-
-def _is_pickle(file: Path) -> bool:
-    return file.suffix.lower() in _PICKLES
 
 
 def _pickle(name: str, relative: str, file: Path, device: str, loading: Loading) -> dict[str, torch.Tensor]:

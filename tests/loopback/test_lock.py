@@ -114,6 +114,20 @@ def test_a_lock_holds_commit_files_sizes_digests_and_chunks(hub: Hub, project: P
     assert f"voice  added  {manifest.revision[:12]}" in said.out
 
 
+@pytest.mark.parametrize(
+    ("beside", "mend"),
+    [("model.safetensors", "exclude=['*.bin']"), ("notes.txt", "look for a safetensors file")],
+)
+def test_a_pickle_is_told_of_with_what_to_do(beside: str, mend: str, hub: Hub, project: Project) -> None:
+    published(hub, beside, b"x")
+
+    said = project.lock()
+
+    assert said.code == 0
+    assert "voice: model.bin runs code when it is loaded" in said.err
+    assert mend in said.err
+
+
 def test_two_machines_write_the_same_lock_to_the_byte(hub: Hub, project: Project) -> None:
     del hub
     project.lock(machine="mine")
