@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,11 @@ def planned(name: str, target: str) -> Plan:
     return plan(spec, target, plugins.backend(target).capabilities, sdk="1.2.3")
 
 
+def _untagged(text: str) -> str:
+    """Without the digest of the whole bundle, which changes with every line of ours that goes along."""
+    return re.sub(r'("image": "[\w-]+:)[0-9a-f]{16}"', r'\1TAG"', text)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_of_each_example_is_the_one_that_was_agreed(
@@ -54,4 +60,4 @@ def test_the_bundle_of_each_example_is_the_one_that_was_agreed(
 
     written = {file.path: file.data.decode() for file in bundle.artifacts}
     for path in sorted(path for path in written if not path.startswith(_ELSEWHERE)):
-        golden(f"examples/{name}/{target}/{path}.txt", written[path])
+        golden(f"examples/{name}/{target}/{path}.txt", _untagged(written[path]))
