@@ -85,6 +85,8 @@ def test_a_start_that_fails_is_told_with_its_line_and_mend(tmp_path: Path) -> No
         ("input=[1]", "not a JSON object"),
         ("endpoint=spaek", "no endpoint is called"),
         ("restores=many", "no number"),
+        ("requests=many", "no number"),
+        ("state=full", "state=full is not known"),
         ("net=fast", "net= needs a hub"),
     ],
 )

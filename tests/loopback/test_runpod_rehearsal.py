@@ -39,6 +39,18 @@ def test_the_bundle_answers_under_runpods_own_worker(tmp_path: Path) -> None:
 
     assert (told["job"], told["worker"], told["ended"]) == ("COMPLETED", "ready", "in order")
     assert told["ready_s"] > 0
+    trace = json.loads(Path(told["trace"]).read_text())
+    assert trace["anchors"]["request_s"] < trace["anchors"]["ready_s"] < trace["anchors"]["first_byte_s"]
+
+
+def test_later_requests_find_a_warm_worker(tmp_path: Path) -> None:
+    told = rehearsed(
+        a_project(tmp_path / "project", VOICE), "endpoint=speak", 'input={"text": "you"}', "requests=3"
+    )
+
+    assert told["result"] == "hello you"
+    assert told["results"] == ["hello you"] * 3
+    assert len(json.loads(Path(told["trace"]).read_text())["requests"]) >= 3
 
 
 def test_a_refused_result_is_sent_again(tmp_path: Path) -> None:
@@ -99,6 +111,7 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
         ({"net": "1Gbit"}, "hub"),
         ({"input": "{"}, "input"),
         ({"limit": "-1"}, "limit"),
+        ({"requests": "0"}, "requests"),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else "",
 )
