@@ -32,7 +32,7 @@ SETUP := sh tools/setup.sh
 SETUP_NEEDS := pyproject.toml tools/setup.sh
 
 CHECKS := lint format types layers tests
-BENCHMARKS := overlap overhead imports
+BENCHMARKS := overlap overhead imports fetch
 
 .PHONY: help
 help: ## show this list
@@ -90,6 +90,7 @@ examples: $(READY_EXAMPLES) ## each example with its real library, under both pl
 
 .PHONY: bench
 bench: $(READY_BENCH) ## each benchmark against its peers, as ratios (minutes; wants a quiet machine)
+	@$(SETUP) debian nginx-light openssl
 	@set -e; for name in $(BENCHMARKS); do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
@@ -118,5 +119,5 @@ $(READY_EXAMPLES): $(SETUP_NEEDS) examples/setup.sh examples/requirements.txt
 	@touch $@
 
 $(READY_BENCH): $(SETUP_NEEDS)
-	@$(SETUP) venv "$(PYTHON)" "$(VENV)" "$(TORCH)" bench,demo
+	@$(SETUP) venv "$(PYTHON)" "$(VENV)" "$(TORCH)" bench,demo,hf
 	@touch $@

@@ -100,6 +100,11 @@ def make_tree(root: Path, shard_bytes: int) -> WeightSpec:
     return weight
 
 
+def program() -> str | None:
+    """Debian keeps it where a user's PATH does not look."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 @contextmanager
 def serving(root: Path, folder: Path) -> Iterator[Server]:
     """A running nginx over the root; `folder` is its own."""
@@ -107,11 +112,12 @@ def serving(root: Path, folder: Path) -> Iterator[Server]:
     (folder / "list.xml").write_text(_list(root / BUCKET))
     _certify(folder)
     (folder / "nginx.conf").write_text(_CONF.format(folder=folder, root=root, port=port, tls_port=tls_port))
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    found = program()
+    assert found is not None, "there is no nginx here"
     # Started by root it would serve as somebody else, who may not read a temporary folder.
     user = ["-g", "user root;"] if os.getuid() == 0 else []
     child = subprocess.Popen(
-        [program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log"), *user]
+        [found, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log"), *user]
     )
     try:
         _wait_for(port, child)

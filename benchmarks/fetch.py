@@ -87,6 +87,9 @@ class _Cdn(ExitStack):
 
 
 def main(rounds: int, cases: Sequence[str]) -> None:
+    if fast_s3.program() is None:
+        print("nginx is not installed, so nothing was measured; on Debian: apt-get install nginx-light")
+        return
     print(f"{machine()}, {rounds} interleaved rounds, median (least–most)")
     with tempfile.TemporaryDirectory(prefix="fetch-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
