@@ -25,6 +25,7 @@ from coldstart_sdk.events import State, StateChanged
 from coldstart_sdk.plan import StepKind
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import blobs, hub_cache
+from coldstart_sdk.storage.clearing import OBSERVING
 from coldstart_sdk.storage.home import Home
 
 _SHARED = ("blobs", "manifests", "refs", "partial", "seen", "stamps", "suspects", "uploads")
@@ -55,7 +56,7 @@ def observe(prepared: Prepared, story: Story) -> Observed:
 @contextmanager
 def _bare(home: Home) -> Iterator[Path]:
     """A home with our files, and no library's."""
-    bare = Path(tempfile.mkdtemp(prefix=".observing-", dir=home.root))
+    bare = Path(tempfile.mkdtemp(prefix=OBSERVING, dir=home.root))
     try:
         for room in _SHARED:
             (bare / room).symlink_to(home.root / room)

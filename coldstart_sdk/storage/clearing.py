@@ -22,6 +22,8 @@ from coldstart_sdk.storage import blobs, hub_cache, manifests
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.janitor import GRACE_S, Damage, Held, Survey
 
+OBSERVING = ".observing-"
+"""How the folder is called in which a start is observed; one that was killed leaves it."""
 _ASIDE = (".part", ".journal", ".lock")
 
 
@@ -135,9 +137,10 @@ def _files(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
 
 
 def _views(home: Home) -> Iterator[Path]:
-    """All that shows blobs: plain folders, and what the hub's client reads."""
+    """All that shows blobs: plain folders, what the hub's client reads, and what an observed start left."""
     yield from _folders(home.views)
     yield from _folders(home.root / hub_cache.FOLDER)
+    yield from home.root.glob(f"{OBSERVING}*")
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -116,6 +116,18 @@ def test_what_was_left_half_done_goes_once_it_is_old(home: Home) -> None:
     assert len(list(home.views.iterdir())) == 1
 
 
+def test_what_an_observed_start_left_goes_without_the_rooms_that_it_shared(home: Home) -> None:
+    kept(home, "voice", b"bytes")
+    left = home.root / ".observing-abc"
+    (left / "hub").mkdir(parents=True)
+    (left / "blobs").symlink_to(home.root / "blobs")
+
+    clearing.clear(home, clearing.survey(home, now_s=LATER_S), now_s=LATER_S)
+
+    assert not left.exists()
+    assert names(home) == {sha256(b"bytes")}
+
+
 def test_files_beside_a_declaration_are_never_touched(tmp_path: Path, home: Home) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.bin").write_bytes(b"mine")
