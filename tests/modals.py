@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import coldstart_sdk
 from coldstart_sdk import bundle, entry, planner
 from coldstart_sdk.backends.modal import backend
 from coldstart_sdk.declare.read import read
@@ -70,7 +71,9 @@ class Deployed:
     client: Client
     plans: list[Plan] = field(default_factory=list)
 
-    def write(self, body: str, options: str = "", head: str = "") -> None:
+    def write(
+        self, body: str, options: str = "", head: str = "", *, sdk: str = coldstart_sdk.__version__
+    ) -> None:
         text = f"{HEAD}{head}\n@warm_model(name='model'{options and ', '}{options})\nclass Model:\n"
         body = textwrap.indent(textwrap.dedent(body), "    ")
         name = f"declared_{self.folder.name.replace('-', '_')}_{len(self.plans)}"
@@ -81,7 +84,7 @@ class Deployed:
         finally:
             sys.path[:] = before
             sys.modules.pop(name, None)
-        plan = planner.plan(spec, "modal", backend.capabilities, sdk="0")
+        plan = planner.plan(spec, "modal", backend.capabilities, sdk=sdk)
         self.plans.append(plan)
         bundle.write(backend.compile(plan, self.folder), self.bundle)
 

@@ -471,6 +471,18 @@ def test_a_hook_that_stands_on_a_thread_breaks_in_the_rehearsed_restore(
 
 
 @newest_client
+@pytest.mark.parametrize("snapshot", ["none", "cpu"])
+def test_a_bundle_of_another_version_is_refused(tmp_path: Path, client: Client, snapshot: str) -> None:
+    with a_plane(tmp_path, client) as there:
+        there.write(SPEAKS, f"snapshot='{snapshot}'", sdk="0.0.1")
+        assert there.modal("deploy", str(there.bundle / "modal_app.py")).code == 0
+        (told,) = there.call("failing(lambda: model.speak.remote(text='you'))")
+
+        assert told["text"].startswith("this bundle was made by coldstart 0.0.1, and here is ")
+        assert "fix: Build it again" in told["text"]
+
+
+@newest_client
 def test_a_container_that_keeps_dying_is_given_up(tmp_path: Path, client: Client) -> None:
     body = SPEAKS + "@hook.load\ndef load(self):\n    os.kill(os.getpid(), 9)\n"
     with a_plane(tmp_path, client) as there:

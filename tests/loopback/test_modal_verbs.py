@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("modal")
 
-from coldstart_sdk import bundle, entry, planner
+from coldstart_sdk import __version__, bundle, entry, planner
 from coldstart_sdk.backends.modal import backend, release
 from coldstart_sdk.declare.read import read
 from coldstart_sdk.errors import LifecycleError, PlatformError, UsageError
@@ -70,7 +70,7 @@ def a_bundle(folder: Path, greeting: str = "hello", options: str = 'name="voice"
     finally:
         sys.path[:] = before
         sys.modules.pop(path.stem, None)
-    plan = planner.plan(spec, "modal", backend.capabilities, sdk="0")
+    plan = planner.plan(spec, "modal", backend.capabilities, sdk=__version__)
     out = folder / f"build-{greeting}"
     bundle.write(backend.compile(plan, folder), out)
     return plan, out

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -90,12 +91,10 @@ class Worker:
     def start(self) -> None:
         """All of a start, where there is no snapshot."""
         self._say_where_time_starts()
-        http = threading.Thread(target=self._build_app, name="coldstart-http")
-        http.start()  # beside the steps, which mostly wait
-        try:
+        with ThreadPoolExecutor(1, thread_name_prefix="coldstart-http") as beside:
+            http = beside.submit(self._build_app)  # the steps mostly wait
             self._run(Stage.BEFORE_SNAPSHOT, Stage.AFTER_SNAPSHOT)
-        finally:
-            http.join()
+        http.result()
         self._begin_background()
 
     def before_snapshot(self) -> None:
@@ -175,9 +174,7 @@ class Worker:
 
     def prefetch(self) -> None:
         """Bring every weight to where workers will look for it, and say so to whoever waits."""
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not on a worker's way
-
-        from coldstart_sdk.backends.modal.filling import Filling  # noqa: PLC0415 - as above
+        from coldstart_sdk.backends.modal.filling import Filling  # noqa: PLC0415 - not on a worker's way
 
         self.says = False
         self._witness.journal.also(Filling())
@@ -271,6 +268,7 @@ class Worker:
 
     def _build_app(self) -> None:
         """The whole HTTP side, and what Modal itself imports to serve it."""
+        _refuse_another_version(self.plan)
         with suppress(ImportError):
             import aiohttp  # noqa: F401, PLC0415 - Modal's own ASGI wrapper needs it, after each restore
         self._token = os.environ.get("COLDSTART_TOKEN")
@@ -381,6 +379,19 @@ def _for_here(plan: Plan) -> Plan:
         return plan
     steps = (replace(step, required=False) if step.work is Work.DRIVER else step for step in plan.steps)
     return replace(plan, steps=tuple(steps))
+
+
+def _refuse_another_version(plan: Plan) -> None:
+    """Asked while the start is under way: to read an installed version takes as long as some imports."""
+    from coldstart_sdk import __version__  # noqa: PLC0415 - as above
+
+    if plan.sdk != __version__:
+        raise _told(
+            LifecycleError(
+                f"this bundle was made by coldstart {plan.sdk}, and here is {__version__}",
+                fix="Build it again, with the version that the image installs.",
+            )
+        )
 
 
 def _rehearsed() -> bool:
