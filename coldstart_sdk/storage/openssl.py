@@ -2,8 +2,8 @@
 
 Python's own `ssl` gives one record of 16 KB at a time and takes the interpreter's lock around each, so
 streams wait for one another. Two of OpenSSL's filters on top of each other fill a whole buffer in one call
-without the lock. What is trusted, which ciphers are offered and how a host's name is checked are as `ssl`
-decides them. Where a Python hides its OpenSSL, `context` is None, and `wire.TlsWire` serves.
+without the lock. What is trusted, which ciphers are offered and how a host's name is checked are as the `ssl`
+of Python 3.10 decides them. Where a Python hides its OpenSSL, `context` is None, and `wire.TlsWire` serves.
 """
 
 from __future__ import annotations
