@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HEAD = "import io, os, sys, time\nfrom coldstart_sdk import Weights, endpoint, hook, warm_model\n"
+HEAD = "import io, os, sys, time\nfrom coldstart_sdk import Container, Weights, endpoint, hook, warm_model\n"
 SPEAK = """\
     @endpoint
     def speak(self, text: str = "hi") -> str:
@@ -43,6 +43,7 @@ class Project:
     body: str
     top: str = ""
     weights: str = ""
+    image: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     speak: str = SPEAK
 
@@ -243,6 +244,7 @@ def _of_first(origin: str, waste_s: float) -> tuple[Pair, ...]:
 
 
 REMARKS: Mapping[str, Project] = {
+    "image-too-large": load("pass", image="Container.python('3.11').pip('torch')"),
     "device-at-import": load("pass", top="import torch\nDEVICE = torch.cuda.is_available() and 'cuda'\n"),
     "late-environment": load("os.environ['OMP_NUM_THREADS'] = '1'", top="import torch\nassert torch\n"),
 }
@@ -304,9 +306,10 @@ class Workshop:
 
 
 def _text(project: Project) -> str:
-    weights = f"(weights={project.weights})" if project.weights else ""
+    said = {"weights": project.weights, "image": project.image}
+    options = ", ".join(f"{name}={value}" for name, value in said.items() if value)
     body = textwrap.indent(project.body, "    ")
-    return f"{HEAD}{project.top}\n@warm_model{weights}\nclass Model:\n{project.speak}\n{body}\n"
+    return f"{HEAD}{project.top}\n@warm_model({options})\nclass Model:\n{project.speak}\n{body}\n"
 
 
 def _coldstart(env: Mapping[str, str], *arguments: str) -> str:

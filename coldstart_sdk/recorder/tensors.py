@@ -163,16 +163,17 @@ def _counted(dynamo: Any) -> dict[str, float]:  # noqa: ANN401 - the module
                 inductor.get("fxgraph_cache_bypass", 0)
                 + counters.get("aot_autograd", {}).get("autograd_cache_bypass", 0)
             ),
-            RECOMPILES: float(max(0, len(times.get("_compile.compile_inner", ())) - _functions(dynamo))),
+            RECOMPILES: float(_again()),
             CACHEABLE_S: float(sum(times.get("fx_codegen_and_compile", ()))),
         }
     return {}
 
 
-def _functions(dynamo: Any) -> int:  # noqa: ANN401 - as above
-    """How many different pieces of code were compiled."""
-    compiled = getattr(dynamo, "curr_frame", 0)
-    return int(compiled) if isinstance(compiled, int) else 0
+def _again() -> int:
+    """How often code was compiled that had been before: torch counts each piece under a number of its own."""
+    convert = sys.modules.get("torch._dynamo.convert_frame")
+    compiled: dict[object, int] = getattr(convert, "FRAME_COMPILE_COUNTER", {})
+    return sum(compiled.values()) - len(compiled)
 
 
 def _file(file: object) -> tuple[str, int | None]:

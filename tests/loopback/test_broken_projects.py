@@ -55,6 +55,21 @@ def test_a_hub_that_limits_a_client_without_a_name_is_told_of(
     assert ran.fired == {"rate-limited"}
 
 
+def test_code_that_is_compiled_for_each_shape_is_told_of(workshop: Workshop) -> None:
+    pytest.importorskip("torch")
+    code = """
+    def slowly(graph, inputs):
+        time.sleep(0.8)
+        return graph.forward
+    step = torch.compile(lambda x: x + 1, backend=slowly, dynamic=False)
+    step(torch.ones(2)), step(torch.ones(3))
+    """
+
+    ran = workshop.run("shapes", broken.load(code, top="import torch, torch._dynamo\n"))
+
+    assert "compiled-per-shape" in ran.fired
+
+
 @pytest.mark.parametrize("rule", REMARKS)
 def test_a_mistake_without_a_price_is_worth_a_word(rule: str, workshop: Workshop) -> None:
     pytest.importorskip("torch")
