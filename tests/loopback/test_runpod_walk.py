@@ -63,17 +63,21 @@ class Cloud:
         root = self.folder / f"root-{self.rolled_out}"
         self.registry.unpack(endpoint["image"], root)
         command = self.registry.image(endpoint["image"])[1]["config"]["Cmd"]
-        env = bare_environment(self.folder / "nobody") | self.jobs.environment()
+        env = bare_environment(self.folder / "nobody") | self.jobs.environment(self.name)
         env |= {"PYTHONPATH": f"{root}{append.SITE}", "COLDSTART_HOME": str(self.folder / "kept")}
         self.worker = Process([sys.executable, *command[1:-1], f"{root}{command[-1]}"], root / "app", env)
         self.control.log = self.worker.lines
-        self.control.workers = [
-            {"id": f"w{self.rolled_out}", "status": "IDLE", "gpuCount": 0, "isStale": False}
-        ]
+        self.control.workers = [{"id": self.name, "status": "IDLE", "gpuCount": 0, "isStale": False}]
+
+    @property
+    def name(self) -> str:
+        """Of the worker that runs."""
+        return f"w{self.rolled_out}"
 
     def end(self) -> None:
         if self.worker:
             self.worker.kill()
+            self.jobs.lose(self.name)
 
 
 @pytest.fixture

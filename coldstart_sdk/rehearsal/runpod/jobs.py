@@ -76,6 +76,7 @@ class Jobs:
         self.seen: list[Seen] = []
         self._jobs: dict[str, Job] = {}
         self._stops: list[str] = []
+        self._lost: set[str] = set()
         self._done_faults = list(done_faults)
         self._changed = threading.Condition()
         self._server: _JobServer | None = None
@@ -157,13 +158,22 @@ class Jobs:
         self.wait(lambda: job.status in OVER, timeout_s)
         return job
 
+    def lose(self, worker: str) -> None:
+        """That worker is dead: what it held waits again, and what it still asks for is not given to it."""
+        with self._changed:
+            self._lost.add(worker)
+            for job in self._jobs.values():
+                if job.worker == worker and job.status == "IN_PROGRESS":
+                    job.status, job.worker, job.taken_s = "IN_QUEUE", None, None
+            self._changed.notify_all()
+
     # ---- what workers ask
 
     def take(self, worker: str, most: int) -> list[Job]:
         """Up to so many jobs; none when nothing comes while the poll is held."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting() or self._is_closing(), self.hold_s)
-            taken = self._waiting()[:most]
+            taken = [] if worker in self._lost else self._waiting()[:most]
             for job in taken:
                 job.status, job.worker, job.taken_s = "IN_PROGRESS", worker, now()
             self._changed.notify_all()
