@@ -84,7 +84,5 @@ def _wanted(  # noqa: PLR0913 - one name for each option
     if console.json:
         console.result_json({"did": did, "changed": list(changes)})
     else:
-        console.did(
-            prepared.plan.spec.name, f"{len(changes) or 'no'} fields would change" if dry_run else did
-        )
+        console.did(prepared.plan.spec.name, did)
     return False
