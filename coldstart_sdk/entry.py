@@ -281,7 +281,7 @@ def _no_file(path: Path) -> UsageError:
     if path.is_dir():
         files = sorted(file.name for file in path.glob("*.py"))
         fix = f"Name a file in it: {', '.join(files[:5])}." if files else "Give a .py file."
-        return UsageError(f"{path} is a folder, not a file", fix=fix)
+        return UsageError(f"{path} is a folder without an app.py", fix=fix)
     import difflib  # noqa: PLC0415 - only a mistake pays for it
 
     files = sorted(file.name for file in path.parent.glob("*.py"))

@@ -187,13 +187,15 @@ def _answer(order: Order, life: Lifecycle, control: IO[bytes], reporter: Reporte
 def _read_asks(
     life: Lifecycle, control: IO[bytes], reporter: Reporter, emit: Emit, stop: queue.SimpleQueue[None]
 ) -> None:
-    from coldstart_sdk.calls import Calls  # noqa: PLC0415 - the start is under way before asyncio loads
+    try:
+        from coldstart_sdk.calls import Calls  # noqa: PLC0415 - the start is under way before asyncio loads
 
-    calls = Calls(life, emit=emit)
-    calls.watch_loop()
-    for ask in messages.read_asks(control):
-        life.lanes.run_async(_answer_one(calls, ask, reporter))
-    stop.put(None)
+        calls = Calls(life, emit=emit)
+        calls.watch_loop()
+        for ask in messages.read_asks(control):
+            life.lanes.run_async(_answer_one(calls, ask, reporter))
+    finally:
+        stop.put(None)  # a worker that cannot be asked any more must not stay
 
 
 async def _answer_one(calls: Calls, ask: Ask, reporter: Reporter) -> None:

@@ -220,7 +220,8 @@ class Calling(Room):
                 seen += 1
                 if line.app == app.id:
                     await send(_batch(line, f"{seen}-0"))
-            if app.stopped and seen >= len(self.world.lines.chunks):
+            is_over = app.stopped and not self.containers.of_app(app)
+            if is_over and seen >= len(self.world.lines.chunks):
                 await send(api_pb2.TaskLogsBatch(app_done=True, entry_id=f"{seen}-0"))
                 return
 

@@ -56,6 +56,16 @@ def command(*arguments: str, body: str = VOICE, **env: str) -> Build:
     return build
 
 
+def beside(name: str) -> Build:
+    """`run` of a folder whose one declaration is in that file."""
+
+    def build(folder: Path) -> Input:
+        a_project(folder, name=name)
+        return Input(arguments=("run", "."), cwd=folder)
+
+    return build
+
+
 def settings(text: str | bytes) -> Build:
     """`plan` beside that pyproject.toml."""
 
@@ -118,7 +128,9 @@ ROWS = (
     Row(id="flag-before-verb", kind="cli", build=command("--quite", "run"), code=2, contains=("--quite",)),
     Row(id="no-file", kind="cli", build=command("run"), code=2, contains=("missing", "FILE[:CLASS]")),
     Row(id="absent-file", kind="cli", build=command("run", "ap.py"), code=2, contains=("ap.py", "app.py")),
-    Row(id="folder", kind="cli", build=command("run", "."), code=2, contains=("folder", "app.py")),
+    Row(
+        id="folder", kind="cli", build=beside("voice.py"), code=2, contains=("without an app.py", "voice.py")
+    ),
     Row(
         id="class",
         kind="cli",
