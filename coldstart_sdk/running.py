@@ -55,7 +55,7 @@ def watch_loop(lanes: Lanes, held_up: Callable[[FrameType], object], *, thread_i
         loop = lanes.loop
         with suppress(RuntimeError):  # the loop is closed, and the watch over
             while not tick.wait(_EVERY_S):
-                _ask(loop, held_up, thread_id or getattr(loop, "_thread_id", None))
+                _ask(loop, held_up, thread_id)
 
     threading.Thread(target=watch, name="coldstart-loop-watch", daemon=True).start()
 
@@ -67,7 +67,8 @@ def _ask(
     loop.call_soon_threadsafe(answers.set)
     # Looked at again and again: on a busy machine the first look may come before the frame that will not end.
     while not answers.wait(LATE_S) and not loop.is_closed():
-        if frame := sys._current_frames().get(thread_id or 0):  # noqa: SLF001 - the documented way to see where a thread stands
+        on = thread_id or getattr(loop, "_thread_id", None)  # a loop has none before it runs
+        if frame := sys._current_frames().get(on or 0):  # noqa: SLF001 - the documented way to see where a thread stands
             held_up(frame)
 
 

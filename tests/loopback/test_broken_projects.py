@@ -45,7 +45,7 @@ def test_a_hub_that_limits_a_client_without_a_name_is_told_of(
     (tmp_path / "org/w").mkdir(parents=True)
     (tmp_path / "org/w/model.bin").write_bytes(bytes(range(250)) * 12_000)
     with Hub(tmp_path, rate_bytes_s=4e6) as hub:
-        hub.fail(Refuse(path="*model.bin", status=429, retry_after="2"))
+        hub.cdn.fail(Refuse(path="*model.bin", status=429, retry_after="2"))
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
