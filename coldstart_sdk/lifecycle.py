@@ -144,7 +144,9 @@ class Lifecycle:
 
     def _conduct(self, stages: tuple[Stage, ...]) -> Result:
         in_background = Stage.BACKGROUND in stages
-        conductor = self._conductor_of(self.plan.steps_in(*stages), gently=in_background)
+        steps = self.plan.steps_in(*stages)
+        self.steps.begin(steps)
+        conductor = self._conductor_of(steps, gently=in_background)
         with self._changed:
             if self._status.state in _GOING_DOWN:
                 return Result(failed=None, degraded=(), cancelled=True)

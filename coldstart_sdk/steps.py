@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,6 +93,17 @@ class Steps:
     def do(self, step: Step) -> object:
         """Do it here and now; an async hook gives its coroutine."""
         return self._work[step.work](step)
+
+    def begin(self, steps: Iterable[Step]) -> None:
+        """What must not wait for the interpreter once these steps run side by side."""
+        names = [step.target for step in steps if step.work is Work.WEIGHT]
+        if names:
+            from coldstart_sdk.storage import ahead  # noqa: PLC0415 - a class without weights needs none
+
+            weights = [self.plan.spec.weights[name] for name in names]
+            with suppress(ColdstartError):  # what is wrong with a weight or the store, its own step tells
+                store = self._places().store
+                ahead.load(weights, store=store, home=self.site.home, project=self.site.project)
 
     def _call_hook(self, step: Step) -> object:
         owner = self._user_class() if step.kind is StepKind.BUILD else self.made.instance
