@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -188,7 +189,11 @@ def test_what_a_hook_logs_from_info_on_is_on_stderr_once(
     assert not [line for line in logged if "too much" in line]
 
 
-def test_a_user_s_own_level_of_our_log_is_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_user_s_own_level_of_our_log_is_kept(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Set back afterwards: the declaration is read in this process too.
+    caplog.set_level(logging.NOTSET, logger="coldstart")
     head = f"{HEAD}import logging\nlogging.getLogger('coldstart').setLevel(logging.ERROR)\n"
     body = "@hook.load\ndef load(self, log): log.info('quiet')"
     with a_worker(tmp_path, a_file(tmp_path, body, head)) as talk:
