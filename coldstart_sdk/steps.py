@@ -101,7 +101,7 @@ class Steps:
             from coldstart_sdk.storage import ahead  # noqa: PLC0415 - a class without weights needs none
 
             weights = [self.plan.spec.weights[name] for name in names]
-            with suppress(ColdstartError):  # what is wrong with a weight or the store, its own step tells
+            with suppress(ColdstartError, ImportError, OSError):  # what is wrong there, the step itself tells
                 store = self._places().store
                 ahead.load(weights, store=store, home=self.site.home, project=self.site.project)
 
