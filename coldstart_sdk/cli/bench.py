@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from coldstart_sdk.cli import traces
+from coldstart_sdk.cli import shapes, traces
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.measure import Measured, Requests, requests_to
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare, prepare_here
 from coldstart_sdk.cli.rehearse import chosen
+from coldstart_sdk.cli.spread import Spread, time, times
 from coldstart_sdk.cli.start import switched
 from coldstart_sdk.cli.states import EMPTY, LOCAL, SECOND, STATES, Machines, refuse, usual
 from coldstart_sdk.cli.verb import (
@@ -28,20 +30,9 @@ from coldstart_sdk.cli.verb import (
     verb,
 )
 from coldstart_sdk.errors import ColdstartError, UsageError
-from coldstart_sdk.events import Outcome
 from coldstart_sdk.trace import figures, metrics
 
 _WHOLE = "as declared"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Median, least and most, and every point that they were drawn from."""
-
-    median: float
-    least: float
-    most: float
-    points: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +41,7 @@ class Line:
 
     state: str
     variant: str
-    ready_s: Spread
+    ready_s: Spread | None
     first_s: Spread | None = None
     """The first request, sent at READY."""
     warm_s: Spread | None = None
@@ -70,34 +61,42 @@ class _Points:
     first_byte_s: list[float] = field(default_factory=list)
     real_time: list[float] = field(default_factory=list)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: Measured, requests: Requests | None) -> None:
         trace = measured.trace
         if trace.anchors.ready_s is not None:
             self.ready_s.append(trace.anchors.ready_s)
-        done = [request for request in trace.requests if request.outcome is Outcome.DONE]
+        done = shapes.turns(trace, requests)[0] if requests else []
         if not done:
             return
         first, *later = done
         self.first_s.append(first.duration_s)
         self.first_byte_s += [request.first_s for request in (first,) if request.first_s is not None]
         self.warm_s += [request.duration_s for request in later]
-        if (penalty := metrics.first_request_penalty(trace)) is not None:
+        if (penalty := metrics.penalty(trace, done)) is not None:
             self.penalty.append(penalty)
-        if (lasts_s := _audio_s(measured.answer)) and later:
-            self.real_time.append(_median([request.duration_s for request in later]) / lasts_s)
+        if (lasts_s := _audio_s(measured.answers[:1])) and later:
+            self.real_time.append(statistics.median([request.duration_s for request in later]) / lasts_s)
 
     def line(self, state: str, variant: str) -> Line:
-        return Line(
-            state=state,
-            variant=variant,
-            ready_s=_spread(self.ready_s),
-            **{name: _spread(points) for name, points in vars(self).items() if name != "ready_s" and points},
-        )
+        spreads = {name: Spread.of(points) for name, points in vars(self).items()}
+        return Line(state=state, variant=variant, **spreads)
+
+
+@dataclass
+class _Kind:
+    """One state, and what is left out in it."""
+
+    points: _Points = field(default_factory=_Points)
+    shapes: shapes.Shapes = field(default_factory=shapes.Shapes)
 
 
 @verb(
     "bench",
     ("coldstart bench app.py -i text=hi", "5 cold starts from an empty machine, 50 warm requests"),
+    (
+        "coldstart bench app.py -i text=hi --also 'text=\"a longer one\"'",
+        "what each new shape costs at first",
+    ),
     ("coldstart bench app.py --state empty --state same --without warmup", "two states, and less of a hook"),
     ("coldstart bench app.py --target modal --state empty --state restore", "under a platform's own worker"),
     ("coldstart bench app.py --cold 10 --plot bench.svg --json", "for a page: every point, and a picture"),
@@ -111,6 +110,12 @@ class _Points:
 @click.option("--cold", type=click.IntRange(1), default=5, show_default=True, help="Starts of each kind.")
 @click.option(
     "--warm", type=click.IntRange(0), default=50, show_default=True, help="Warm requests of each kind."
+)
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="CALL",
+    help="Another request, in turns with the first: '[ENDPOINT] NAME=VALUE …'. May be repeated.",
 )
 @click.option(
     "--state",
@@ -143,7 +148,8 @@ def command(
     """Start cold again and again, from a state that is made before each start, and show medians and spread.
 
     Kinds are measured in turns, so that a machine that slows down does so for all of them. Each figure is a
-    median, with the least and the most beside it; --json has every point.
+    median, with the least and the most beside it; --json has every point. A second table tells the first call
+    of each endpoint and shape of input: that of a hook which warms it up, and that of the first such request.
     """
     if said["against"]:
         _compare(console, file, endpoint, given, said)
@@ -152,26 +158,37 @@ def command(
     traces.refuse_unwritable(said["plot"], "--plot")
     states = said["states"] or (usual(prepared),)
     refuse(states, prepared)
-    requests = _requests(prepared, endpoint, given, warm=said["warm"], cold=said["cold"])
+    requests = _requests(prepared, endpoint, given, said)
     skips = {_WHOLE: (), **{f"without {step}": (step,) for step in said["without"]}}
     for skip in skips.values():
         switched(prepared, skip, ())  # a step that is not there is told before anything starts
     machines = Machines(prepared, requests, chosen(said["pairs"]))
-    points = {(state, name): _Points() for state in states for name in skips}
+    kinds = {(state, name): _Kind() for state in states for name in skips}
     for number in range(said["cold"]):
-        for (state, variant), seen in points.items():
-            seen.add(machines.start(state, skips[variant]))
-            console.did(f"start {number + 1}", f"{state}, {variant}", _last(seen.ready_s))
-    lines = [seen.line(state, variant) for (state, variant), seen in points.items()]
+        for (state, variant), kind in kinds.items():
+            measured = machines.start(state, skips[variant])
+            kind.points.add(measured, requests)
+            kind.shapes.add(measured.trace, requests)
+            console.did(f"start {number + 1}", f"{state}, {variant}", _last(kind.points.ready_s))
+    _tell(prepared, kinds, said, console)
+
+
+def _tell(
+    prepared: Prepared, kinds: Mapping[tuple[str, str], _Kind], said: Mapping[str, Any], console: Console
+) -> None:
+    lines = [kind.points.line(*names) for names, kind in kinds.items()]
+    found = [line for names, kind in kinds.items() for line in kind.shapes.lines(*names)]
     if said["plot"]:
         from coldstart_sdk.cli.plot import plot  # noqa: PLC0415 - only where it is asked for
 
-        Path(said["plot"]).write_text(plot(lines, prepared.plan.spec.name), encoding="utf-8")
+        Path(said["plot"]).write_text(plot(lines, found, prepared.plan.spec.name), encoding="utf-8")
         console.did("plot", f"written to {said['plot']}")
     if console.json:
-        console.result_json(_as_data(prepared, said["cold"], lines))
+        console.result_json({**_as_data(prepared, said["cold"], lines), "shapes": found})
         return
     console.result(_table(lines, console))
+    if found:
+        console.result("\n" + shapes.table(found, console))
 
 
 def _prepared(file: str, said: Mapping[str, Any]) -> Prepared:
@@ -188,15 +205,15 @@ def _compare(
     console: Console, file: str, endpoint: str | None, given: tuple[str, ...], said: Mapping[str, Any]
 ) -> None:
     """Two declarations, the other one first."""
-    if said["target"] != LOCAL or said["pairs"]:
-        raise UsageError("--against compares two starts here", fix="Leave out --target and --set.")
+    if said["target"] != LOCAL or said["pairs"] or said["also"]:
+        raise UsageError("--against compares two starts here", fix="Leave out --target, --set and --also.")
     from coldstart_sdk.cli import against, rig  # noqa: PLC0415 - only where it is asked for
 
     sides = []
     for name, prepared in zip(
         (rig.BEFORE, rig.NOW), against.both(file, said["against"], said["home"]), strict=True
     ):
-        requests = _requests(prepared, endpoint, given, warm=said["warm"], cold=said["cold"])
+        requests = _requests(prepared, endpoint, given, said)
         if requests is None:
             raise UsageError("nothing is asked of the two", fix="Give the request's arguments: -i text=hi.")
         sides.append(rig.Side(name=name, prepared=prepared, requests=requests))
@@ -208,14 +225,26 @@ def _compare(
 
 
 def _requests(
-    prepared: Prepared, name: str | None, given: tuple[str, ...], *, warm: int, cold: int
+    prepared: Prepared, name: str | None, given: tuple[str, ...], said: Mapping[str, Any]
 ) -> Requests | None:
     """None: the endpoint needs arguments and got none; then starts alone are measured."""
-    return requests_to(prepared.plan.spec, name, given, 1 + -(-warm // cold))
+    spec = prepared.plan.spec
+    requests = requests_to(spec, name, given, 1 + -(-said["warm"] // said["cold"]))
+    if not said["also"]:
+        return requests
+    if said["target"] != LOCAL:
+        raise UsageError(
+            "--also is for starts here",
+            fix="Leave out --target, or measure each request in a bench of its own.",
+        )
+    if requests is None:
+        raise UsageError("--also comes after a first request", fix="Give its arguments: -i text=hi.")
+    return replace(requests, also=shapes.others(spec, said["also"], requests))
 
 
-def _audio_s(answer: object) -> float | None:
+def _audio_s(answers: Sequence[object]) -> float | None:
     """How long the audio of an answer plays; None where it is none that can be told."""
+    answer = answers[0] if answers else None
     if not isinstance(answer, Mapping) or not str(answer.get("type", "")).startswith("audio/"):
         return None
     from coldstart_sdk.media import wav  # noqa: PLC0415 - only for audio
@@ -232,12 +261,12 @@ def _table(lines: Sequence[Line], console: Console) -> str:
         (
             line.state,
             line.variant,
-            _shown(line.ready_s),
-            _shown(line.first_s),
-            _shown(line.warm_s),
-            _times(line.penalty),
-            _shown(line.first_byte_s),
-            _times(line.real_time),
+            time(line.ready_s),
+            time(line.first_s),
+            time(line.warm_s),
+            times(line.penalty),
+            time(line.first_byte_s),
+            times(line.real_time),
         )
         for line in lines
     ]
@@ -260,27 +289,6 @@ def _as_data(prepared: Prepared, cold: int, lines: Sequence[Line]) -> dict[str, 
         "states": {line.state: STATES[line.state] for line in lines},
         "lines": lines,
     }
-
-
-def _shown(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    least, most = figures.duration(spread.least), figures.duration(spread.most)
-    return f"{figures.duration(spread.median)} ({least} – {most})"
-
-
-def _times(spread: Spread | None) -> str:
-    return "" if spread is None else f"{spread.median:.2f} x ({spread.least:.2f} – {spread.most:.2f})"
-
-
-def _spread(points: Sequence[float]) -> Spread:
-    return Spread(median=_median(points), least=min(points), most=max(points), points=tuple(points))
-
-
-def _median(points: Sequence[float]) -> float:
-    import statistics  # noqa: PLC0415 - brings fractions and decimal
-
-    return statistics.median(points)
 
 
 def _last(points: Sequence[float]) -> str:

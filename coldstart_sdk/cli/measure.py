@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,25 @@ from coldstart_sdk.trace.model import Trace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Requests:
-    """The same request, so many times, one after another."""
+class Call:
+    """What is asked of which endpoint."""
 
     endpoint: EndpointSpec
     arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests(Call):
+    """The same request, so many times, one after another."""
+
     count: int
+    also: tuple[Call, ...] = ()
+    """Others, in turns with it, each as often."""
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """All of them, in order."""
+        return (self, *self.also) * self.count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +45,6 @@ class Measured:
 
     trace: Trace
     answers: tuple[object, ...]
-
-    @property
-    def answer(self) -> object:
-        """The last one."""
-        return self.answers[-1] if self.answers else None
 
 
 def requests_to(spec: Spec, name: str | None, given: tuple[str, ...], count: int) -> Requests | None:
@@ -54,18 +62,15 @@ def measure(
     """Start a worker cold, send it the requests once it is ready, and let it end."""
     started = start(prepared, env=env)
     replies: list[messages.Answered | messages.Refused] = []
-    left = requests.count if requests else 0
+    left = iter(requests.calls if requests else ())
 
     def go_on() -> None:
-        nonlocal left
-        if requests is None or left == 0:
+        call = next(left, None)
+        if call is None:
             started.worker.release()
             return
-        left -= 1
         started.ask(
-            messages.Ask(
-                id=secrets.token_hex(6), endpoint=requests.endpoint.method, arguments=requests.arguments
-            )
+            messages.Ask(id=secrets.token_hex(6), endpoint=call.endpoint.method, arguments=call.arguments)
         )
 
     def heard(report: messages.Report) -> None:

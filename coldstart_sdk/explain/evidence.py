@@ -88,8 +88,7 @@ class Evidence:
 
     def worked_s(self, request: Request) -> float:
         """How long it took once both it and the worker were there."""
-        began_s = max(request.start_s, self.trace.anchors.ready_s or request.start_s)
-        return request.end_s - began_s
+        return metrics.worked_s(self.trace, request)
 
 
 def kind_of(span: Span) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coldstart_sdk.events import Outcome, Resource
@@ -88,12 +88,21 @@ def first_answer(trace: Trace) -> Request | None:
 
 def first_request_penalty(trace: Trace) -> float | None:
     """How many times slower the first answer was than the later ones' median, time before READY left out."""
-    first = first_answer(trace)
-    warm_s = four_times(trace).warm_s
-    if first is None or not warm_s:
+    return penalty(trace, sorted(_answered(trace), key=lambda request: request.end_s))
+
+
+def penalty(trace: Trace, answered: Sequence[Request]) -> float | None:
+    """The same of some requests, in order."""
+    if len(answered) <= 1:
         return None
-    began_s = max(first.start_s, trace.anchors.ready_s or first.start_s)
-    return (first.end_s - began_s) / warm_s
+    first, *later = answered
+    warm_s = _median([request.duration_s for request in later])
+    return worked_s(trace, first) / warm_s if warm_s else None
+
+
+def worked_s(trace: Trace, request: Request) -> float:
+    """How long a request took once both it and the worker were there."""
+    return request.end_s - max(request.start_s, trace.anchors.ready_s or request.start_s)
 
 
 def four_times(trace: Trace) -> FourTimes:

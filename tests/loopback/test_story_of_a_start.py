@@ -170,6 +170,92 @@ def test_a_bench_measures_each_state_with_and_without_a_step(place: Place) -> No
     assert (place.folder / "b.svg").read_text().startswith("<svg")
 
 
+SHAPES = """
+@warm_model(name="shapes")
+class Shapes:
+    @hook.load
+    def load(self):
+        self.seen = set()
+
+    @hook.warmup
+    def warm(self):
+        self.speak("a")
+
+    def slow_once(self, key):
+        time.sleep(0.01 if key in self.seen else 0.3)
+        self.seen.add(key)
+
+    @endpoint(default=True)
+    def speak(self, text: str) -> str:
+        self.slow_once(len(text))
+        return text
+
+    @endpoint
+    async def describe(self, n: int) -> str:
+        self.slow_once(("describe", n))
+        return "x" * n
+"""
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_project(tmp_path_factory.mktemp("shapes") / "project", SHAPES)
+
+
+def test_a_bench_tells_the_first_call_of_each_endpoint_and_shape(shapes: Path, tmp_path: Path) -> None:
+    ended = coldstart(
+        *("bench", str(shapes), "-i", "text=longer", "--cold", "1", "--warm", "2", "--json"),
+        *("--also", "text=b", "--also", "describe n=7", "--plot", "b.svg"),
+        cwd=tmp_path,
+        env={"COLDSTART_HOME": str(tmp_path / "home")},
+    )
+
+    assert ended.code == 0, ended.err
+    found = {line["shape"]: line for line in ended.data["shapes"]}
+    assert set(found) == {"speak(text=6)", "speak(text=1)", "describe(n=7)"}
+    assert found["speak(text=6)"]["penalty"]["median"] > 3 > found["speak(text=1)"]["penalty"]["median"]
+    assert found["describe(n=7)"]["first_s"]["median"] > 0.3
+    assert len(found["describe(n=7)"]["warm_s"]["points"]) == 2
+    assert found["speak(text=1)"]["hook"] == "warmup:warm"
+    assert found["speak(text=1)"]["hooked_s"]["median"] > 0.3
+    assert found["speak(text=6)"]["hook"] is None
+    assert ended.data["lines"][0]["penalty"]["median"] > 3
+    assert "describe(n=7)" in (tmp_path / "b.svg").read_text()
+
+
+def test_the_table_of_shapes_names_what_a_hook_warmed_up(shapes: Path, tmp_path: Path) -> None:
+    ended = coldstart(
+        *("bench", str(shapes), "--cold", "1", "--warm", "1"), env={"COLDSTART_HOME": str(tmp_path / "home")}
+    )
+
+    assert ended.code == 0, ended.err
+    head, row = ended.out.splitlines()[-2:]
+    assert head.split("  ")[0] == "endpoint and shape"
+    assert row.startswith("speak(text=1)")
+    assert row.endswith("warmup:warm")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (("-i", "text=a", "--also", "text='a"), "--also cannot be read"),
+        (("-i", "text=a", "--also", "sing text=a"), "has no endpoint 'sing'"),
+        (("-i", "text=a", "--also", "describe"), "the argument n is missing"),
+        (("--also", "text=a"), "--also comes after a first request"),
+        (("-i", "text=a", "--also", "text=ab", "--target", "runpod"), "--also is for starts here"),
+        (("-i", "text=a", "--also", "text=ab", "--against", "before"), "compares two starts here"),
+    ],
+)
+def test_another_request_that_cannot_be_sent_is_told_before_a_start(
+    said: tuple[str, ...], error: str, shapes: Path, tmp_path: Path
+) -> None:
+    ended = coldstart("bench", str(shapes), *said, env={"COLDSTART_HOME": str(tmp_path / "home")})
+
+    assert ended.code == 2, ended.err
+    assert error in ended.problems[0]["error"]
+    assert ended.problems[0]["fix"]
+
+
 def test_a_bench_of_audio_tells_its_real_time_factor(tmp_path: Path) -> None:
     app = a_project(
         tmp_path,
