@@ -101,6 +101,18 @@ class Rehearsal(Protocol):
     def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
 
+@runtime_checkable
+class Options(Protocol):
+    """`rehearse`: the options that a rehearsal knows; any other is refused before anything starts.
+
+    Each has the values that it may have, or none where those are not few. Without this a rehearsal is given
+    whatever was said.
+    """
+
+    @property
+    def rehearsal_options(self) -> Mapping[str, tuple[str, ...]]: ...
+
+
 Progress: TypeAlias = Callable[[int], None]
 """Told how many more bytes have arrived."""
 
@@ -228,6 +240,11 @@ def rehearsal(plugin: Backend) -> Rehearsal:
     if isinstance(plugin, Rehearsal):
         return plugin
     raise _cannot(plugin, "rehearse")
+
+
+def rehearsal_options(plugin: object) -> Mapping[str, tuple[str, ...]] | None:
+    """What its rehearsal knows; None where it does not say."""
+    return plugin.rehearsal_options if isinstance(plugin, Options) else None
 
 
 def verbs(plugin: Backend) -> tuple[str, ...]:

@@ -6,14 +6,18 @@ behind by a moment is made up for, so the average holds; an idle link saves noth
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+
+from coldstart_sdk.errors import UsageError
 
 _CATCH_UP_S = 0.05
 _PIECE_S = 0.005
 _SMALLEST_PIECE = 1 << 10
 _LARGEST_PIECE = 1 << 20
+_RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
 
 
 class Bucket:
@@ -56,3 +60,16 @@ class Link:
         """The rates that hold for one new connection."""
         own = Bucket(self._per_connection_bytes_s) if self._per_connection_bytes_s else None
         return tuple(bucket for bucket in (self._total, own) if bucket is not None)
+
+
+def speed(name: str, text: str) -> float:
+    """Bytes a second, as people write them: 1Gbit, 300 Mbit, 100MB/s. `name` is the option that said it."""
+    said = text.lower().replace(" ", "")
+    unit = next((unit for unit in _RATES if said.endswith(unit)), "")
+    try:
+        rate = float(said.removesuffix(unit)) * _RATES[unit]
+    except (ValueError, KeyError):
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise UsageError(f"{name}={text[:40]} is no speed", fix="Write 1Gbit, 300Mbit or 100MB/s.")
+    return rate

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coldstart_sdk.backends.runpod import backend
 from coldstart_sdk.errors import UsageError
-from coldstart_sdk.rehearsal.runpod.rehearse import read
+from coldstart_sdk.planner import plan
+from coldstart_sdk.rehearsal.runpod.wish import read
+from tests.builders import LOAD, a_spec
 from tests.commands import VOICE, a_project, coldstart
 
 pytest.importorskip("runpod", reason="could not import 'runpod'")
 
+PLANNED = plan(a_spec(LOAD), "runpod", backend.capabilities, sdk="0")
+WITH_BINDFS = pytest.mark.skipif(
+    not (shutil.which("bindfs") and os.access("/dev/fuse", os.W_OK)),
+    reason="could not import 'bindfs': it is not here, or /dev/fuse is closed",
+)
+MAPPED = """
+import mmap
+
+def read(path):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        return sum(mapped[::4096])
+"""
 WEIGHED = """
+from coldstart_sdk import Volume
+
 @warm_model(name="voice", weights={"w": Weights.hf("org/w")})
 class Voice:
     @hook.load
@@ -25,11 +44,34 @@ class Voice:
 """
 
 
+HUNG = VOICE.replace('self.greeting = "hello"', "time.sleep(60)")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """A folder of org/name/files."""
+    (tmp_path / "hub/org/w").mkdir(parents=True)
+    (tmp_path / "hub/org/w/word.txt").write_text("heavy")
+    (tmp_path / "hub/org/w/model.bin").write_bytes(os.urandom(2_000_000))
+    return tmp_path / "hub"
+
+
 def rehearsed(app: Path, *options: str) -> Any:  # noqa: ANN401 - plain JSON
-    pairs = [part for option in options for part in ("--set", option)]
-    ended = coldstart("rehearse", str(app), "--target", "runpod", "--json", *pairs)
+    ended = coldstart("rehearse", str(app), *options, "--target", "runpod", "--json")
     assert ended.code == 0, ended.err
     return ended.data
+
+
+def tier(told: Any) -> str:  # noqa: ANN401 - plain JSON
+    """Where the weight came from."""
+    spans = json.loads(Path(told["trace"]).read_text())["spans"]
+    return str(next(span["tier"] for span in spans if span["name"] == "fetch:w"))
+
+
+def refused(app: Path, *options: str) -> dict[str, str]:
+    ended = coldstart("rehearse", str(app), "--target", "runpod", *options)
+    assert ended.code in {2, 8}, ended.err
+    return ended.problems[0]
 
 
 def test_the_bundle_answers_under_runpods_own_worker(tmp_path: Path) -> None:
@@ -44,9 +86,7 @@ def test_the_bundle_answers_under_runpods_own_worker(tmp_path: Path) -> None:
 
 
 def test_later_requests_find_a_warm_worker(tmp_path: Path) -> None:
-    told = rehearsed(
-        a_project(tmp_path / "project", VOICE), "endpoint=speak", 'input={"text": "you"}', "requests=3"
-    )
+    told = rehearsed(a_project(tmp_path / "project", VOICE), "speak", "-i", "text=you", "--requests", "3")
 
     assert told["result"] == "hello you"
     assert told["results"] == ["hello you"] * 3
@@ -54,42 +94,133 @@ def test_later_requests_find_a_warm_worker(tmp_path: Path) -> None:
 
 
 def test_a_refused_result_is_sent_again(tmp_path: Path) -> None:
-    assert rehearsed(a_project(tmp_path / "project", VOICE), "fault=refused")["job"] == "COMPLETED"
+    assert rehearsed(a_project(tmp_path / "project", VOICE), "--fault", "refused")["job"] == "COMPLETED"
 
 
-def test_weights_come_from_a_hub_on_loopback_at_a_chosen_speed(tmp_path: Path) -> None:
+def test_a_worker_that_is_ended_in_its_start_ends_in_order(tmp_path: Path) -> None:
+    told = rehearsed(a_project(tmp_path / "project", HUNG), "--fault", "terminated")
+
+    assert (told["job"], told["ended"]) == ("FAILED", "in order"), told
+    assert "trace" not in told
+
+
+def test_a_caller_that_gives_up_in_the_start_is_told_apart(tmp_path: Path) -> None:
+    told = rehearsed(a_project(tmp_path / "project", HUNG), "--fault", "cancelled")
+
+    assert told["job"] == "CANCELLED", told
+
+
+def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
+    deaf = VOICE.replace("return f", "time.sleep(60); return f")
+    app = a_project(tmp_path / "project", deaf)
+
+    told = rehearsed(app, *("--set", "limit=8", "--set", "grace=1"))
+
+    assert (told["job"], told["ended"]) == ("IN_PROGRESS", "killed after 1 s"), told
+
+
+def test_weights_come_from_a_hub_on_loopback_at_a_chosen_speed(tmp_path: Path, hub: Path) -> None:
     app = a_project(tmp_path / "project", WEIGHED)
-    (tmp_path / "hub/org/w").mkdir(parents=True)
-    (tmp_path / "hub/org/w/word.txt").write_text("heavy")
-    (tmp_path / "hub/org/w/model.bin").write_bytes(bytes(2_000_000))
 
-    told = rehearsed(app, f"hub={tmp_path / 'hub'}", "net=100Mbit")
-    warm = rehearsed(app, f"hub={tmp_path / 'hub'}", "net=100Mbit", "state=warm")
+    told = rehearsed(app, "--hub", str(hub), "--net", "100Mbit")
+    cold_tier = tier(told)
+    warm = rehearsed(app, "--hub", str(hub), "--net", "100Mbit", "--state", "warm")
 
-    assert told["job"] == warm["job"] == "COMPLETED"
-
-
-def test_what_is_baked_is_there_before_the_worker_starts(tmp_path: Path) -> None:
-    baked = WEIGHED.replace('(name="voice",', '(name="voice", place="image",')
-    app = a_project(tmp_path / "project", baked)
-    (tmp_path / "hub/org/w").mkdir(parents=True)
-    (tmp_path / "hub/org/w/word.txt").write_text("heavy")
-
-    told = rehearsed(app, f"hub={tmp_path / 'hub'}", "state=baked")
-
-    assert (told["job"], told["result"]) == ("COMPLETED", "heavy")
-    trace = json.loads(Path(told["trace"]).read_text())
-    fetched = next(span for span in trace["spans"] if span["name"] == "fetch:w")
-    assert fetched["tier"] in {"image", "disk"}, fetched
+    assert (told["result"], cold_tier) == ("heavy", "origin")
+    assert (warm["result"], tier(warm)) == ("heavy", "disk")
 
 
-def test_what_is_not_baked_cannot_be_rehearsed_so(tmp_path: Path) -> None:
-    app = a_project(tmp_path / "project", VOICE)
+def test_an_earlier_workers_volume_is_all_that_the_next_one_finds(tmp_path: Path, hub: Path) -> None:
+    volume = '(name="voice", place="volume", volume=Volume("models", region="EU-RO-1"),'
+    app = a_project(tmp_path / "project", WEIGHED.replace('(name="voice",', volume))
 
-    ended = coldstart("rehearse", str(app), "--target", "runpod", "--set", "state=baked")
+    empty_tier = tier(rehearsed(app, "--hub", str(hub)))
+    told = rehearsed(app, "--hub", str(hub), "--state", "volume")
+
+    assert empty_tier == "origin"
+    assert (told["result"], tier(told)) == ("heavy", "volume")
+
+
+def test_a_store_that_an_earlier_worker_filled_is_read_on_an_empty_disk(tmp_path: Path, hub: Path) -> None:
+    app = a_project(tmp_path / "project", WEIGHED)
+
+    told = rehearsed(app, "--hub", str(hub), "--state", "store", "--store", str(tmp_path / "store"))
+
+    assert (told["result"], tier(told)) == ("heavy", "store")
+
+
+@pytest.mark.parametrize(
+    ("option", "fix"),
+    [
+        (("--state", "volume"), "volume=Volume"),
+        (("--state", "store"), "--store"),
+        (("--state", "baked"), 'place="image"'),
+        (("--net", "1Gbit"), "--hub"),
+        (("--disk", "fast"), "1Gbit"),
+        (("--disk", "1GB/s", "--image", "voice"), "outside of an image"),
+        (("--image", "localhost/not/there"), "buildah images"),
+        (("--fault", "flood"), "terminated"),
+        (("--set", "speed=1"), "It takes"),
+        (("--state", "empty", "--set", "state=warm"), "--set"),
+        (("speek",), "speak"),
+        (("-i", "texd=hi"), "text"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_rehearsed_is_refused_with_its_mend(
+    tmp_path: Path, option: tuple[str, ...], fix: str
+) -> None:
+    problem = refused(a_project(tmp_path / "project", VOICE), *option)
+
+    assert fix in problem["error"] + problem["fix"], problem
+
+
+def test_a_flag_that_a_target_does_not_know_is_refused_by_its_name(tmp_path: Path) -> None:
+    ended = coldstart(
+        "rehearse", str(a_project(tmp_path / "project", VOICE)), "--target", "modal", "--disk", "1GB/s"
+    )
 
     assert ended.code == 2
-    assert 'place="image"' in ended.problems[0]["fix"]
+    assert "'disk'" in ended.problems[0]["error"]
+
+
+def test_a_disk_of_a_chosen_speed_needs_bindfs(tmp_path: Path) -> None:
+    bare = {"PATH": str(tmp_path)}
+    ended = coldstart(
+        *("rehearse", str(a_project(tmp_path / "project", VOICE)), "--target", "runpod", "--disk", "1GB/s"),
+        env=bare,
+    )
+
+    assert ended.code == 8
+    assert "apt install bindfs" in ended.problems[0]["fix"]
+
+
+@WITH_BINDFS
+def test_a_worker_on_a_slow_disk_reads_and_maps_its_files_at_that_speed(tmp_path: Path, hub: Path) -> None:
+    mapped = WEIGHED.replace(
+        "self.word =", "self.read = read(weights['w'].path / 'model.bin')\n        self.word ="
+    )
+    (hub / "org/w/model.bin").write_bytes(os.urandom(20_000_000))
+    app = a_project(tmp_path / "project", f"{MAPPED}{mapped}")
+    volume = '(name="voice", place="volume", volume=Volume("models", region="EU-RO-1"),'
+    app.write_text(app.read_text().replace('(name="voice",', volume))
+
+    told = rehearsed(app, "--hub", str(hub), "--state", "volume", "--disk", "10MB/s")
+
+    assert (told["result"], tier(told)) == ("heavy", "volume")
+    steps = {span["name"]: span for span in json.loads(Path(told["trace"]).read_text())["spans"]}
+    load = steps["load:load"]
+    assert load["end_s"] - load["start_s"] > 1.0  # 20 MB at 10 MB/s, less what is read ahead
+
+
+def test_what_is_baked_is_there_before_the_worker_starts(tmp_path: Path, hub: Path) -> None:
+    baked = WEIGHED.replace('(name="voice",', '(name="voice", place="image",')
+    app = a_project(tmp_path / "project", baked)
+
+    told = rehearsed(app, "--hub", str(hub))
+
+    assert (told["job"], told["result"]) == ("COMPLETED", "heavy")
+    assert tier(told) in {"image", "disk"}
 
 
 def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -104,11 +235,11 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"speed": "1"}, "speed"),
         ({"state": "full"}, "state"),
         ({"fault": "flood"}, "fault"),
         ({"net": "fast", "hub": "x"}, "net"),
         ({"net": "1Gbit"}, "hub"),
+        ({"disk": "0MB/s"}, "disk"),
         ({"input": "{"}, "input"),
         ({"limit": "-1"}, "limit"),
         ({"requests": "0"}, "requests"),
@@ -117,11 +248,11 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
 )
 def test_an_option_that_means_nothing_is_refused_by_name(options: dict[str, str], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        read(options)
+        read(options, PLANNED)
 
 
 @pytest.mark.parametrize(
     ("text", "bytes_s"), [("1Gbit", 125e6), ("300 Mbit", 37.5e6), ("100MB/s", 100e6), ("8kbit", 1000.0)]
 )
 def test_speeds_are_read_as_people_write_them(text: str, bytes_s: float) -> None:
-    assert read({"net": text, "hub": "x"}).net_bytes_s == bytes_s
+    assert read({"net": text, "hub": "x"}, PLANNED).net_bytes_s == bytes_s

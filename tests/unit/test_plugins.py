@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from coldstart_sdk import bundle, gpu, plugins
-from coldstart_sdk.errors import PluginError
+from coldstart_sdk.cli.rehearse import refuse_unknown
+from coldstart_sdk.errors import PluginError, UsageError
 from coldstart_sdk.planner import plan
 from coldstart_sdk.plugins import BACKENDS, STORES, Backend
 from tests.builders import LOAD, a_spec
@@ -178,6 +179,22 @@ def test_what_a_backend_cannot_do_yet_is_said_with_what_it_can(
     with pytest.raises(PluginError, match=f"the backend 'bare' cannot {verb} yet") as raised:
         ask(plugins.backend("bare"))
     assert raised.value.fix == "It can plan: coldstart plan FILE --target bare"
+
+
+def test_a_rehearsal_that_names_its_options_is_given_no_other_and_one_that_does_not_is_given_all(
+    site: Path,
+) -> None:
+    said = "\nbackend.rehearsal_options = {'tide': ('low', 'high')}\n"
+    a_plugin(site, "open-sea", "open", A_BARE_BACKEND.replace('"bare"', '"open"'))
+    a_plugin(site, "harbour-sea", "harbour", A_BARE_BACKEND.replace('"bare"', '"harbour"') + said)
+
+    assert plugins.rehearsal_options(plugins.backend("open")) is None
+    refuse_unknown({"wind": "5"}, None, "open")
+    known = plugins.rehearsal_options(plugins.backend("harbour"))
+    refuse_unknown({"tide": "low"}, known, "harbour")
+    with pytest.raises(UsageError, match="harbour has no option 'tides'") as raised:
+        refuse_unknown({"tides": "low"}, known, "harbour")
+    assert (raised.value.where, raised.value.fix) == ("--set tides=…", "Did you mean tide? It takes tide.")
 
 
 def test_the_verb_that_was_wanted_is_the_one_that_is_missing() -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from coldstart_sdk.bundle import Bundle
     from coldstart_sdk.plan import Capabilities, Plan
 
+_REHEARSAL = "coldstart_sdk.rehearsal.runpod"
+"""By name: a rehearsal stands above the backends, and runs what they make."""
+
 
 class RunPod:
     """Compiles to an image for RunPod's own worker, and looks after the endpoint that runs it."""
@@ -28,11 +31,17 @@ class RunPod:
 
         return compile_bundle(plan, project)
 
+    @property
+    def rehearsal_options(self) -> Mapping[str, tuple[str, ...]]:
+        import importlib  # noqa: PLC0415 - as below
+
+        known: Mapping[str, tuple[str, ...]] = importlib.import_module(f"{_REHEARSAL}.wish").OPTIONS
+        return known
+
     def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         import importlib  # noqa: PLC0415 - only `rehearse` needs it
 
-        # By name: a rehearsal stands above the backends, and runs what they make.
-        room = importlib.import_module("coldstart_sdk.rehearsal.runpod.rehearse")
+        room = importlib.import_module(f"{_REHEARSAL}.rehearse")
         told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
         return told
 

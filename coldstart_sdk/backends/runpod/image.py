@@ -51,7 +51,7 @@ def _with_docker(bundle: Path, image: str, secrets: Sequence[str]) -> None:
 def _with_buildah(bundle: Path, image: str, secrets: Sequence[str]) -> None:
     with _secret_files(secrets) as files:
         _run("buildah", "bud", *_buildah(image, files), ".", cwd=bundle)
-        _run("buildah", "push", *_insecure(image), image, f"docker://{image}", cwd=bundle)
+        _run("buildah", "push", *insecure(image), image, f"docker://{image}", cwd=bundle)
 
 
 def _in_registry(bundle: Path, image: str, secrets: Sequence[str]) -> None:
@@ -79,7 +79,8 @@ def _buildah(image: str, secrets: dict[str, Path]) -> Iterator[str]:
     yield from os.environ.get("COLDSTART_BUILDAH_OPTIONS", "").split()
 
 
-def _insecure(image: str) -> Iterator[str]:
+def insecure(image: str) -> Iterator[str]:
+    """What a registry on this machine, which has no TLS, needs to be said."""
     host = image.partition("/")[0]
     if host.partition(":")[0] in {"localhost", "127.0.0.1"}:
         yield "--tls-verify=false"

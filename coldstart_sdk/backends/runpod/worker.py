@@ -109,13 +109,18 @@ def home_of(plan: Plan, bundle: Path) -> tuple[Path, tuple[str, ...]]:
     """
     if told := os.environ.get("COLDSTART_HOME"):
         return Path(told), ()
-    places = (*([VOLUME / ".coldstart"] if plan.volume and VOLUME.is_dir() else []), _HOME, _LAST_HOME)
+    places = (*([volume() / ".coldstart"] if plan.volume and volume().is_dir() else []), _HOME, _LAST_HOME)
     if (bundle / "code" / LOCK_NAME).is_file():
         from coldstart_sdk.storage import locks  # noqa: PLC0415 - only where there is a lock
 
         lock = locks.of_project(bundle / "code")
         return machine.first_home(places, lambda place: locks.lacking_bytes(lock, place))
     return machine.first_home(places, lambda _: 0)
+
+
+def volume() -> Path:
+    """Where the volume is mounted; a rehearsal has it in another place."""
+    return Path(os.environ.get("COLDSTART_VOLUME") or VOLUME)
 
 
 class Worker:
@@ -243,8 +248,8 @@ class Worker:
             home=self.site_home,
             emit=emit,
             image=self.site_home if pins.read(self.site_home) else None,
-            volume=VOLUME if self.plan.volume else None,
-            platform_cache=VOLUME / "huggingface-cache" / "hub",  # docs, serverless/endpoints/model-caching
+            volume=volume() if self.plan.volume else None,
+            platform_cache=volume() / "huggingface-cache" / "hub",  # docs, serverless/endpoints/model-caching
         )
 
     def _jobs(self, life: Lifecycle) -> Jobs:

@@ -11,116 +11,73 @@ import importlib.util
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
-from coldstart_sdk.errors import PlatformError, UsageError
+from coldstart_sdk.errors import PlatformError
+from coldstart_sdk.events import ignore
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
+from coldstart_sdk.rehearsal.runpod.bill import billed
 from coldstart_sdk.rehearsal.runpod.jobs import Job, Jobs
-from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
+from coldstart_sdk.rehearsal.runpod.process import Process
+from coldstart_sdk.rehearsal.runpod.room import Folder, Room, Root
+from coldstart_sdk.rehearsal.runpod.wish import Wish, read
+from coldstart_sdk.spec import Origin, Place
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
-STATES = ("empty", "warm", "second", "baked")
-"""A worker without a file; one on the files that an earlier one left, as on a volume; one without a file, and
-a store that an earlier one has filled; one with what the bundle's own program has baked."""
-FAULTS = ("refused", "terminated", "cancelled")
-"""The platform refuses the first result; it ends the worker in its start; the caller gives up in it."""
-_RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
-_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "AWS_ENDPOINT_URL", "SSL_CERT_FILE", "PYTHONPATH")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What a rehearsal was asked for, checked."""
-
-    python: str = sys.executable
-    """With `runpod` and what the class needs; another one tries another version."""
-    state: str = "empty"
-    hub: str | None = None
-    net_bytes_s: float | None = None
-    fault: str | None = None
-    input: Any = None
-    """Arguments of the requests; None: those of test_input.json."""
-    endpoint: str | None = None
-    """None: the default, or the one that the input names itself."""
-    requests: int = 1
-    """The same one, again and again."""
-    skip: str = ""
-    """Steps that are left out, as COLDSTART_SKIP says it."""
-    limit_s: float = 600.0
-    grace_s: float = 10.0
-    """Between being told to end and being killed."""
+_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "AWS_ENDPOINT_URL")
 
 
 def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run it once; what came of it, and what it would have cost."""
-    wish = read(options)
-    if wish.python == sys.executable and importlib.util.find_spec("runpod") is None:
+    wish = read(options, plan)
+    if wish.image is None and wish.python == sys.executable and importlib.util.find_spec("runpod") is None:
         raise PlatformError(
             "RunPod's worker is not installed here",
             fix='pip install "coldstart-sdk[runpod]", or name a Python that has it: --set python=…',
         )
     with tempfile.TemporaryDirectory(prefix="coldstart-rehearsal-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        shutil.copytree(bundle, folder / "app")
+        room = Root(plan, bundle, folder, wish.image) if wish.image else Folder(plan, bundle, folder, wish)
         origin = stack.enter_context(_hub(wish))
-        if wish.state == "baked":
-            _bake(folder, wish, origin)
-        elif wish.state != "empty":
-            _Run(plan, folder, wish, origin).live()
-        if wish.state == "second":
-            shutil.rmtree(folder / "home", ignore_errors=True)
-        run = _Run(plan, folder, wish, origin)
+        _prepare(room, plan, bundle, wish, origin)
+        run = _Run(plan, bundle, room, wish, origin)
         told = run.live(wish.fault)
-        return told if run.trace is None else {**told, "trace": str(start.keep(run.trace, bundle))}
+        if run.trace is None:
+            return told
+        sys.stderr.write(render(run.trace, width=100) + "\n")
+        return {**told, "trace": str(start.keep(run.trace, bundle))}
 
 
-def read(options: Mapping[str, Any]) -> Wish:
-    """The options as `--set` gives them; every one that is not known is named."""
-    said = dict(options)
-    wish = Wish(
-        python=str(said.pop("python", sys.executable)),
-        state=_one_of("state", said.pop("state", "empty"), STATES),
-        hub=said.pop("hub", None),
-        net_bytes_s=_rate(said.pop("net", None)),
-        fault=_one_of("fault", said.pop("fault", None), FAULTS),
-        input=_input(said.pop("input", None)),
-        endpoint=said.pop("endpoint", None),
-        requests=_count(said.pop("requests", 1)),
-        skip=str(said.pop("skip", "")),
-        limit_s=_seconds("limit", said.pop("limit", 600)),
-        grace_s=_seconds("grace", said.pop("grace", 10)),
-    )
-    if said:
-        raise UsageError(
-            f"a rehearsal on RunPod has no option {next(iter(said))!r}",
-            fix="It takes endpoint, fault, grace, hub, input, limit, net, python, requests, skip and state.",
-        )
-    if wish.net_bytes_s and not wish.hub:
-        raise UsageError(
-            "net= needs a hub of ours to be the speed of",
-            fix="Add --set hub=DIR, a folder of org/name/files with the weights.",
-        )
-    return wish
+def _prepare(room: Room, plan: Plan, bundle: Path, wish: Wish, origin: Mapping[str, str]) -> None:
+    """What the state says that an earlier worker, or the image, has left."""
+    if wish.state == "baked" and wish.image is None:
+        _bake(bundle, room.home, wish, origin)
+    elif wish.state in {"warm", "volume", "store"}:
+        earlier = _Run(plan, bundle, room, wish, origin)
+        told = earlier.live()
+        if earlier.trace is None:
+            raise PlatformError(
+                f"the earlier worker, which state={wish.state} needs, did not answer: {_reason(told)}",
+                fix="Rehearse it with --state empty first.",
+            )
+    if wish.state == "store":
+        _fill(plan, bundle, room.home)
+    if wish.state in {"volume", "store"}:
+        room.empty()
 
 
-def _bake(folder: Path, wish: Wish, origin: Mapping[str, str]) -> None:
+def _bake(bundle: Path, home: Path, wish: Wish, origin: Mapping[str, str]) -> None:
     """As a build of the image does it, into the home of the worker."""
-    program = folder / "app" / "fetch_weights.py"
-    if not program.exists():
-        raise UsageError("state=baked, and no weight is baked", fix='Declare place="image", or leave it out.')
-    command = [wish.python, str(program), str(folder / "home")]
+    command = [wish.python, str(bundle / "fetch_weights.py"), str(home)]
     ended = subprocess.run(
         command, env={**os.environ, **origin}, stdout=sys.stderr.fileno(), timeout=wish.limit_s, check=False
     )
@@ -128,12 +85,31 @@ def _bake(folder: Path, wish: Wish, origin: Mapping[str, str]) -> None:
         raise PlatformError("the weights could not be baked", fix="What was said is above.")
 
 
+def _fill(plan: Plan, bundle: Path, home: Path) -> None:
+    """The store, as the upload of an earlier worker does it that is left to end."""
+    from coldstart_sdk.storage import uploads  # noqa: PLC0415 - only for this state
+
+    stored = [
+        weight
+        for name, weight in plan.spec.weights.items()
+        if plan.places.get(name) is Place.STORE and weight.origin is not Origin.LOCAL
+    ]
+    if not stored or plan.store is None:
+        return
+    filling = uploads.start(
+        stored, store=plan.store, home=home, project=bundle / "code", step="fill", emit=ignore
+    )
+    if filling.wait():
+        raise PlatformError("the store could not be filled", fix=f"Try it out: coldstart doctor {plan.store}")
+
+
 class _Run:
     """One worker's life."""
 
-    def __init__(self, plan: Plan, folder: Path, wish: Wish, origin: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, bundle: Path, room: Room, wish: Wish, origin: Mapping[str, str]) -> None:
         self._plan = plan
-        self._folder = folder
+        self._bundle = bundle
+        self._room = room
         self._wish = wish
         self._origin = origin
         self.trace: Trace | None = None
@@ -143,8 +119,7 @@ class _Run:
         refusals = [500] if fault == "refused" else []
         with Jobs(done_faults=refusals) as jobs:
             job = jobs.submit(self._input())
-            command = [self._wish.python, "-u", "handler.py"]
-            with Process(command, self._folder / "app", self._environment(jobs)) as worker:
+            with self._room.worker(self._environment(jobs)) as worker:
                 answers = [job]
                 if self._answered(jobs, job, worker, fault) and worker.code is None:
                     answers += self._later(jobs)
@@ -181,23 +156,19 @@ class _Run:
     def _input(self) -> Any:  # noqa: ANN401 - plain JSON
         given = self._wish.input
         if given is None:
-            given = json.loads((self._folder / "app" / "test_input.json").read_text())["input"]
+            given = json.loads((self._bundle / "test_input.json").read_text())["input"]
         return {**given, "endpoint": self._wish.endpoint} if self._wish.endpoint else given
 
     def _environment(self, jobs: Jobs) -> dict[str, str]:
         passed = {
             name: os.environ[name] for name in (*_PASSED_ON, *self._plan.spec.secrets) if name in os.environ
         }
-        home = {"COLDSTART_HOME": str(self._folder / "home"), "COLDSTART_SKIP": self._wish.skip}
-        return (
-            bare_environment(self._folder / "user") | passed | dict(self._origin) | jobs.environment() | home
-        )
+        skipped = {"COLDSTART_SKIP": self._wish.skip} if self._wish.skip else {}
+        return passed | dict(self._origin) | jobs.environment() | skipped
 
     def _told(self, jobs: list[Job], worker: Process, *, ended: bool) -> Mapping[str, Any]:
         job = jobs[0]
         report = worker.reports[-1] if worker.reports else {}
-        if self.trace is not None:
-            sys.stderr.write(render(self.trace, width=100) + "\n")
         told: dict[str, Any] = {
             "job": job.status,
             "worker": report.get("state", "said nothing"),
@@ -216,23 +187,9 @@ class _Run:
             told["error"] = job.error
         if not worker.reports:
             told["log"] = "\n".join(worker.lines[-20:])
-        return told | _bill(self._plan, job, report)
-
-
-def _bill(plan: Plan, job: Job, report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker's seconds would have cost; whether a start is billed, RunPod's pages differ on."""
-    start_s = float(report.get("after_s") or 0.0)
-    answer_s = max(0.0, (_between(job.taken_s, job.done_s) or 0.0) - start_s)
-    idle_s = plan.spec.scale.idle_s
-    prices = {card.sold_as: card.usd_per_s for card in CAPABILITIES.cards or ()}
-    price = prices.get(plan.gpu[0].partition(":")[0]) if plan.gpu else None
-    told: dict[str, Any] = {"start_s": start_s, "answer_s": round(answer_s, 3), "idle_s": idle_s}
-    if price is not None:
-        count = int(plan.gpu[0].partition(":")[2] or 1)
-        told["usd_with_start"] = round((start_s + answer_s + idle_s) * price * count, 6)
-        told["usd_without_start"] = round((answer_s + idle_s) * price * count, 6)
-        told["priced_on"] = CAPABILITIES.priced_on
-    return told
+        starting_s = float(report.get("after_s") or 0.0)
+        held_s = _between(job.taken_s, job.done_s) or 0.0  # a job is taken while the worker still starts
+        return told | billed(self._plan, starting_s=starting_s, answering_s=max(0.0, held_s - starting_s))
 
 
 def _trace(jobs: Jobs, first: Job) -> Trace | None:
@@ -256,44 +213,9 @@ def _between(start_s: float | None, end_s: float | None) -> float | None:
     return None if start_s is None or end_s is None else round(end_s - start_s, 3)
 
 
-def _rate(text: object) -> float | None:
-    if text is None:
-        return None
-    said = str(text).lower().replace(" ", "")
-    unit = next((unit for unit in _RATES if said.endswith(unit)), None)
-    try:
-        rate = float(said.removesuffix(unit or "?")) * _RATES[unit or "?"]
-    except (ValueError, KeyError):
-        rate = 0.0
-    if not 0 < rate < math.inf:
-        raise UsageError(f"net={str(text)[:40]} is no speed", fix="Write 1Gbit, 300Mbit or 100MB/s.")
-    return rate
-
-
-def _seconds(name: str, text: object) -> float:
-    try:
-        seconds = float(str(text).removesuffix("s"))
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"{name}={str(text)[:40]} is no time", fix=f"Write seconds: {name}=30s.")
-    return seconds
-
-
-def _count(text: object) -> int:
-    if not str(text).isdigit() or not int(str(text)):
-        raise UsageError(f"requests={str(text)[:40]} is no number of requests", fix="Write requests=10.")
-    return int(str(text))
-
-
-def _input(text: object) -> Any:  # noqa: ANN401 - plain JSON
-    try:
-        return None if text is None else json.loads(str(text))
-    except ValueError as exc:
-        raise UsageError("input= is not JSON", fix="""Write --set 'input={"text": "hi"}'.""") from exc
-
-
-def _one_of(name: str, said: object, known: tuple[str, ...]) -> Any:  # noqa: ANN401 - one of them, or None
-    if said is not None and said not in known:
-        raise UsageError(f"{name}={str(said)[:40]} is not known", fix=f"It is one of {', '.join(known)}.")
-    return said
+def _reason(told: Mapping[str, Any]) -> str:
+    """Why there was no answer, in the worker's own words where it had any."""
+    error = told.get("error")
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(str(error))["message"])
+    return str(error or told["worker"])[-300:]

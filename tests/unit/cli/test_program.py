@@ -109,6 +109,10 @@ def test_a_shell_completes_verbs_options_targets_and_endpoints(tmp_path: Path) -
     assert completed("coldstart pl") == ["plan"]
     assert completed("coldstart run --tra") == ["--trace", "--trace-format"]
     assert completed("coldstart plan app.py --target r") == ["runpod"]
+    assert completed("coldstart rehearse app.py --target runpod --state ") == [
+        *("empty", "warm", "volume", "store", "baked")
+    ]
+    assert completed("coldstart rehearse app.py --target nowhere --state x") == [""]  # and no traceback
     assert completed(f"coldstart run {app} ") == ["speak", "count", "tone", "echo"]
 
 
