@@ -156,9 +156,10 @@ def a_plane(
     *,
     secrets: Mapping[str, Mapping[str, str]] | None = None,
     env: Mapping[str, str] | None = None,
+    commit_every_s: float | None = 5.0,
 ) -> Iterator[Deployed]:
     from coldstart_sdk.rehearsal.modal.plane import Plane
 
     path = {"PYTHONPATH": str(client.path)} if client.path else {}
-    with Plane(secrets=secrets, env={**path, **(env or {})}) as plane:
+    with Plane(secrets=secrets, env={**path, **(env or {})}, commit_every_s=commit_every_s) as plane:
         yield Deployed(folder=folder, plane=plane, client=client)

@@ -53,6 +53,8 @@ from coldstart_sdk.wire.errors import ErrorReply, new_id
 
 DRAIN_S = 25.0
 """Modal gives a container 30 s to end."""
+_OPEN = "open files preventing the operation"
+"""In what Modal says of a volume that cannot be reloaded (package, volume)."""
 _UNSAID = (StepProgress, Counted, SpanRecorded)
 """Too many for a log; `trace` has them. A rehearsal hears all but the first: it asks no worker."""
 
@@ -319,8 +321,14 @@ class Worker:
         )
 
     def _commit(self) -> None:
+        """Let others see it. Modal reloads after a commit, and refuses that alone while a file is open."""
         if self._volume:
-            self._volume.commit()
+            try:
+                self._volume.commit()
+            except RuntimeError as refused:
+                if _OPEN not in str(refused):
+                    raise
+                self._note("the volume was committed, and not reloaded: a file on it is open")
 
     def _reload(self) -> None:
         """See what others have committed since. A file that is open keeps the volume as it is."""

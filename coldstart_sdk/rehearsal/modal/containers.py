@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from modal_proto import api_pb2
 
 from coldstart_sdk.rehearsal.modal.state import App, Call, Function, Input, Line, World
+from coldstart_sdk.rehearsal.modal.volumes import View, open_below
 
 RESTORE_S = 0.3
 """The client closes its connection after the checkpoint's reply; only then may the restore begin."""
@@ -45,6 +46,8 @@ class Container:
         self.folder = folder
         self.inputs: dict[str, Input] = {}
         self.commits: list[str] = []
+        self.views: dict[str, View] = {}
+        """By volume id."""
         self.cancelled: list[str] = []
         self.stopping = False
         self.ended = asyncio.Event()
@@ -64,6 +67,9 @@ class Container:
     def restore_file(self) -> Path:
         return self.folder / "restore-state.json"
 
+    def open_below(self, view: View) -> str | None:
+        return open_below(self.process.pid, view.folder) if self.process else None
+
     def cancellations(self) -> Any:
         """What a heartbeat's reply brings."""
         ids, self.cancelled = self.cancelled, []
@@ -73,8 +79,11 @@ class Container:
 class Containers:
     """All of them, and the inputs that wait for one."""
 
-    def __init__(self, world: World, env: Mapping[str, str], listen: Any) -> None:
+    def __init__(
+        self, world: World, env: Mapping[str, str], listen: Any, commit_every_s: float | None
+    ) -> None:
         self.world = world
+        self._commit_every_s = commit_every_s
         self.web = ""
         self._env = env
         self._listen = listen
@@ -186,12 +195,17 @@ class Containers:
         address = self.world.folder / "s" / container.first_task[-6:]
         server = await self._listen(container, address)
         try:
+            await asyncio.to_thread(self._attach, container)
             container.process = await self._start(container, address)
+            commits = asyncio.create_task(self._commit_now_and_then(container))
             await asyncio.gather(
                 self._read(container, container.process.stdout, api_pb2.FILE_DESCRIPTOR_STDOUT),
                 self._read(container, container.process.stderr, api_pb2.FILE_DESCRIPTOR_STDERR),
             )
             container.code = await container.process.wait()
+            commits.cancel()
+            for view in container.views.values():
+                self._lost(view, await asyncio.to_thread(view.uncommitted), "the container ended")
         finally:
             server.close()
             with suppress(OSError):
@@ -200,6 +214,28 @@ class Containers:
             self.past.append(container)
             container.ended.set()
             await self._after_death(container)
+
+    # ---- volumes
+
+    def _attach(self, container: Container) -> None:
+        for mount in container.function.definition.volume_mounts:
+            volume = self.world.volumes[mount.volume_id]
+            container.views[volume.id] = View(volume, container.folder / "volumes" / volume.name)
+
+    async def _commit_now_and_then(self, container: Container) -> None:
+        mounts = container.function.definition.volume_mounts
+        views = [container.views[mount.volume_id] for mount in mounts if mount.allow_background_commits]
+        while self._commit_every_s and views:
+            await asyncio.sleep(self._commit_every_s)
+            for view in views:
+                await asyncio.to_thread(view.commit)
+
+    def _lost(self, view: View, paths: Sequence[str], when: str) -> None:
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            self.world.lost.append(
+                f"{paths[0]}{more} on the volume {view.volume.name} was not committed when {when}"
+            )
 
     async def _after_death(self, container: Container) -> None:
         """What it had taken goes to another, or is given up."""
@@ -266,7 +302,7 @@ class Containers:
         for secret_id in definition.secret_ids:
             secrets |= self.world.secrets[secret_id].values
         mounted = {
-            mount.mount_path: str(self.world.volumes[mount.volume_id].folder)
+            mount.mount_path: str(container.views[mount.volume_id].folder)
             for mount in definition.volume_mounts
         }
         opt = self.world.folder / "opt"
@@ -354,9 +390,14 @@ class Containers:
 
     def checkpointed(self, container: Container) -> None:
         """A snapshot would be taken now. Here the process goes on, as another task."""
-        asyncio.get_running_loop().call_later(RESTORE_S, self._restore, container)
+        task = asyncio.get_running_loop().create_task(self._restore(container))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _restore(self, container: Container) -> None:
+    async def _restore(self, container: Container) -> None:
+        await asyncio.sleep(RESTORE_S)
+        for view in container.views.values():  # a restored worker is on another machine
+            self._lost(view, await asyncio.to_thread(view.forget), "the snapshot was taken")
         container.task = self.world.ids.new("ta")
         container.restored = True
         state = {

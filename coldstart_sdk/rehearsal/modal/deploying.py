@@ -12,7 +12,8 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
 from coldstart_sdk.rehearsal.modal.servicer import Room, not_found, reply, unary
-from coldstart_sdk.rehearsal.modal.state import App, Function, Image, Mount, Release, Volume
+from coldstart_sdk.rehearsal.modal.state import App, Function, Image, Mount, Release
+from coldstart_sdk.rehearsal.modal.volumes import Volume
 
 BUILDER = "2025.06"
 _CREATE_IF_MISSING = {

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from coldstart_sdk.rehearsal.modal.servicer import Room, streaming, unary
+from coldstart_sdk.rehearsal.modal.servicer import Room, not_found, streaming, unary
 
 if TYPE_CHECKING:
     from coldstart_sdk.rehearsal.modal.containers import Container
+    from coldstart_sdk.rehearsal.modal.volumes import View
 
 LONG_POLL_S = 5.0
 
@@ -80,11 +83,24 @@ class Inside(Room):
     @unary
     async def VolumeCommit(self, request: Any) -> Any:
         self._me.commits.append(request.volume_id)
+        await asyncio.to_thread(self._view(request).commit)
         return api_pb2.VolumeCommitResponse()
 
     @unary
-    async def VolumeReload(self, _: Any) -> Any:
+    async def VolumeReload(self, request: Any) -> Any:
+        view = self._view(request)
+        if (path := await asyncio.to_thread(self._me.open_below, view)) is not None:
+            raise GRPCError(
+                Status.FAILED_PRECONDITION, f"there are open files preventing the operation: {path}"
+            )
+        await asyncio.to_thread(view.commit)
+        await asyncio.to_thread(view.follow)
         return Empty()
+
+    def _view(self, request: Any) -> View:
+        if (view := self._me.views.get(request.volume_id)) is None:
+            raise not_found(f"Volume {request.volume_id!r}")
+        return view
 
     @unary
     async def ContainerCheckpoint(self, _: Any) -> Any:

@@ -33,8 +33,12 @@ class Plane:
         secrets: Mapping[str, Mapping[str, str]] | None = None,
         volumes: Path | None = None,
         env: Mapping[str, str] | None = None,
+        commit_every_s: float | None = 5.0,
     ) -> None:
-        """`secrets` by name; `volumes` to keep them; `env` for every container."""
+        """`secrets` by name; `volumes` to keep them; `env` for every container.
+
+        Every `commit_every_s` what a container wrote to a volume is committed in the background; None: never.
+        """
         self._scratch = Path(
             tempfile.mkdtemp(prefix="modal-")
         )  # short: a socket's path has at most 107 bytes
@@ -45,6 +49,7 @@ class Plane:
             (self._scratch / "volumes").symlink_to(volumes.absolute())
         self._secrets = secrets or {}
         self._container_env = env or {}
+        self._commit_every_s = commit_every_s
         self._servicer = servicer(Deploying, Calling, Inside)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="modal-plane", daemon=True)
@@ -81,7 +86,7 @@ class Plane:
         from grpclib.server import Server  # noqa: PLC0415 - comes with Modal's package
 
         self.world = World(self._scratch, self._secrets)
-        self.containers = Containers(self.world, self._container_env, self._listen)
+        self.containers = Containers(self.world, self._container_env, self._listen, self._commit_every_s)
         self._web = Web(self.world, self.containers)
         self.containers.web = await self._web.start()
         self._server = Server([self._room(None)])
@@ -103,3 +108,4 @@ class Plane:
         await self._web.stop()
         self._server.close()
         await self._server.wait_closed()
+        await self._loop.shutdown_default_executor()

@@ -286,6 +286,7 @@ def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) ->
     if restores:
         told["restores"] = _restored(restores)
     notes = [event.message for events in starts for event in events if isinstance(event, Noted)]
+    notes += plane.world.lost
     if notes:
         told["notes"] = list(dict.fromkeys(notes))
     if problems := lint(plan, folder.parent / "code"):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coldstart_sdk.rehearsal.modal.volumes import Volume
+
 
 class Ids:
     """Ids with the prefixes that Modal's client insists on; one dash each."""
@@ -141,15 +143,6 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Volume:
-    id: str
-    name: str
-    folder: Path
-    version: Any
-    """api_pb2.VolumeFsVersion"""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Secret:
     id: str
     name: str
@@ -202,6 +195,8 @@ class World:
         self.inputs: dict[str, Input] = {}
         self.seen: list[Seen] = []
         self.lines = Stream()
+        self.lost: list[str] = []
+        """What was written to a volume and never committed, a sentence each."""
         self.unimplemented: set[str] = set()
         for name, values in secrets.items():
             self.add_secret(name, values)
