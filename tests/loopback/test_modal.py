@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from coldstart_sdk.errors import BundleError
 from coldstart_sdk.rehearsal.hub import Hub
 from tests.modal_clients import Client, every_client, newest_client
 from tests.modals import a_plane
@@ -277,6 +278,31 @@ def test_a_worker_finds_on_the_volume_what_prefetch_put_there(
         assert tiers == ["volume"]
         cut = there.rpcs.index("ContainerCheckpoint") if snapshot == "cpu" else len(there.rpcs)
         assert "VolumeCommit" in there.rpcs[:cut]
+
+
+@newest_client
+def test_weights_in_a_folder_go_along_as_the_refusal_says(tmp_path: Path, client: Client) -> None:
+    body = """
+    @hook.load
+    def load(self, weights):
+        self.found = sorted(path.name for path in weights["w"].path.rglob("*.bin"))
+    @endpoint
+    def answer(self) -> list[str]:
+        return self.found
+    """
+    head = "from coldstart_sdk import Container, Weights"
+    options = "weights={'w': Weights.local('models/voice')}"
+    for name in ("models/voice/a.bin", "models/voice/deep/b.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(10))
+    with a_plane(tmp_path, client) as there:
+        with pytest.raises(BundleError) as told:
+            there.write(body, options, head)
+        copy = told.value.problems[0].fix.partition("with ")[2].partition(", or ")[0]
+        deployed = there.deploy(body, f"{options}, image=Container.python('3.11'){copy}", head)
+        assert deployed.code == 0, deployed.err
+
+        assert there.call("tell(model.answer.remote())") == [["a.bin", "b.bin"]]
 
 
 @newest_client

@@ -100,9 +100,17 @@ def _left_here(plan: Plan) -> Iterator[Problem]:
         if weight.origin is Origin.LOCAL and not goes_along:
             yield Problem(
                 message=f"the weight {name!r} lies on this machine only: {weight.source}",
-                fix=f'Copy it along, with .copy("{path.name}", "{path.name}"), or put it into a store.',
+                fix=f"{_along(path)}, or put it into a store.",
                 where=f"{plan.spec.module}.py:{plan.spec.qualname}",
             )
+
+
+def _along(path: PurePosixPath) -> str:
+    """How a file comes into the container, under the name that the declaration gives it."""
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] == ("~",):
+        copied = f'.copy("{path.name}", "{path.name}")'
+        return f"Move it into the project's folder, name it from there, and copy it along with {copied}"
+    return f'Copy it along, with .copy("{path}", "{path}")'
 
 
 def _secret_names(plan: Plan) -> Iterator[Problem]:

@@ -49,6 +49,28 @@ def test_what_modal_would_refuse_is_told_with_its_mend(
     assert problem.where
 
 
+@pytest.mark.parametrize(
+    ("source", "mend"),
+    [
+        ("w.bin", '.copy("w.bin", "w.bin")'),
+        ("models/voice", '.copy("models/voice", "models/voice")'),
+        ("./models/voice/", '.copy("models/voice", "models/voice")'),
+        ("/data/w.bin", "Move it into the project's folder"),
+        ("../w.bin", "Move it into the project's folder"),
+        ("~/w.bin", "Move it into the project's folder"),
+    ],
+)
+def test_a_weight_of_this_machine_is_copied_along_with_its_folders(
+    tmp_path: Path, source: str, mend: str
+) -> None:
+    spec = a_spec(LOAD, weights={"w": a_weight(source, origin=Origin.LOCAL)})
+
+    with pytest.raises(BundleError) as told:
+        backend.compile(plan(spec, "modal", backend.capabilities, sdk="0"), tmp_path)
+
+    assert mend in told.value.problems[0].fix
+
+
 def test_every_refusal_is_told_at_once(tmp_path: Path) -> None:
     spec = a_spec(LOAD, name="two words", scale=ScaleSpec(idle_s=1.0), gpu=("H100:9",))
 
