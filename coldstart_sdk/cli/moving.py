@@ -20,7 +20,7 @@ from coldstart_sdk.plan import Step, Work
 from coldstart_sdk.plugins import Store
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.steps import Site, Steps
-from coldstart_sdk.storage import clearing, layout, locks, tiers, upload
+from coldstart_sdk.storage import blobs, clearing, layout, locks, tiers, upload
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.janitor import Held
 from coldstart_sdk.storage.sync import ref_of
@@ -130,6 +130,7 @@ class Moving:
 
     def pull(self) -> None:
         self._fetch()
+        blobs.settle(self._home)
         made = [self._steps.made.weights[name] for name in self._weights]
         if self._console.json:
             told = [{**asdict(weight), "path": str(weight.path)} for weight in made]

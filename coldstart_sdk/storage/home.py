@@ -11,7 +11,8 @@
     uploads/<name>/         what an upload needs to go on after it was killed
 
 Whatever gets a final name is written under a temporary one, flushed, renamed, and its directory flushed: a
-reader finds the whole of it or nothing, whoever else writes, and whenever a writer dies.
+reader finds the whole of it or nothing, whoever else writes, and whenever a writer dies. A blob on a disk of
+our own need not be flushed first: `blobs` says why.
 """
 
 from __future__ import annotations

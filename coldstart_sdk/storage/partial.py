@@ -19,14 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from coldstart_sdk import manifest
-from coldstart_sdk.storage import chunks
+from coldstart_sdk.storage import chunks, disk
 from coldstart_sdk.storage.cancel import Cancelled, stop_if
 
 CHUNK_BYTES = manifest.CHUNK_BYTES
 STALE_S = 24 * 3600.0
 """After so long what nobody holds is removed."""
 _PLACED_BYTES = 64 << 20
-_TMPFS = 0x01021994
 
 
 class Part:
@@ -46,7 +45,7 @@ class Part:
         self._turn = threading.Lock()
         if size_bytes is not None:
             with self._file.used() as descriptor:
-                _allocate(descriptor, size_bytes)
+                _allocate(descriptor, size_bytes, in_memory=disk.kind(partial) == "tmpfs")
 
     @property
     def chunks(self) -> int:
@@ -80,10 +79,6 @@ class Part:
                 self._journal = self._start_journal()
             with self._journal.used() as journal:
                 os.write(journal, f"{index} {digest}\n".encode("ascii"))
-
-    def flush(self) -> None:
-        with self._file.used() as descriptor:
-            os.fsync(descriptor)
 
     def close(self) -> None:
         """Let go of it; what is journaled waits for the next process."""
@@ -239,22 +234,19 @@ def _digest(chunk: bytes) -> str:
     return hashed.hexdigest()
 
 
-def _allocate(descriptor: int, size_bytes: int) -> None:
+def _allocate(descriptor: int, size_bytes: int, *, in_memory: bool) -> None:
     """Give a file its length, and its place on the disk where that is cheap.
 
     Writing into a place that is there costs the kernel much less; and a disk that fills up says so now. Where
     a file system cannot, libc's own stand-in would write into each block of the file, so it is not asked.
     """
     os.ftruncate(descriptor, size_bytes)
-    if size_bytes < _PLACED_BYTES or sys.platform != "linux":
+    # In memory it would clear every page, to be written over.
+    if size_bytes < _PLACED_BYTES or in_memory or sys.platform != "linux":
         return
     import ctypes  # noqa: PLC0415 - only where there is much to write
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    kind = (ctypes.c_long * 32)()
-    if libc.fstatfs(descriptor, kind) == 0 and kind[0] == _TMPFS:
-        return  # it would clear every page, to be written over
-    fallocate = libc.fallocate
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     if fallocate(descriptor, 0, 0, size_bytes) and ctypes.get_errno() in {errno.ENOSPC, errno.EDQUOT}:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

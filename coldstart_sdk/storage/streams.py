@@ -477,7 +477,6 @@ class _Transfer:
             except StorageError:
                 part.discard()
                 raise
-        part.flush()
         chunked = part.digests if part.size_bytes is not None else ()
         entry = FileEntry(path=remote.path, size_bytes=size, digest=digest, chunks=chunked)
         try:

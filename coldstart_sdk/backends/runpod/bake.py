@@ -21,7 +21,7 @@ from coldstart_sdk.errors import ColdstartError
 from coldstart_sdk.events import Event, Noted, StepEnded, TierTried
 from coldstart_sdk.manifest import Manifest
 from coldstart_sdk.spec import Origin, WeightSpec
-from coldstart_sdk.storage import locks, manifests
+from coldstart_sdk.storage import blobs, locks, manifests
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.sync import ref_of, sync
 
@@ -47,6 +47,7 @@ def bake(declared: Path, home: Path, *, secrets: Path = SECRETS) -> None:
         name: _fetched(name, weight, home, locks.manifest_of(lock, name, weight))
         for name, weight in weights.items()
     }
+    blobs.settle(Home(home))
     _link_by_name(home)
     pins.write(home, pinned)
 

@@ -25,9 +25,8 @@ def part(tmp_path: Path) -> Part:
         lambda part: part.write(0, LATE),
         lambda part: part.read_into(0, memoryview(bytearray(4))),
         lambda part: part.mark(0, "digest"),
-        lambda part: part.flush(),
     ],
-    ids=["write", "read", "mark", "flush"],
+    ids=["write", "read", "mark"],
 )
 @pytest.mark.parametrize("end", [Part.close, Part.discard], ids=["closed", "discarded"])
 def test_who_still_works_on_a_part_that_was_let_go_is_cancelled_and_touches_nothing(
