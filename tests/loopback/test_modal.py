@@ -425,6 +425,31 @@ def test_a_secret_is_read_anew_after_a_restore(tmp_path: Path, client: Client) -
 
 
 @every_client
+@pytest.mark.parametrize(("before", "after"), [("first", "second"), ("first", "first")])
+def test_a_restored_worker_asks_its_http_callers_for_the_token_of_now(
+    tmp_path: Path, client: Client, before: str, after: str
+) -> None:
+    options = "secrets=['COLDSTART_TOKEN'], overrides={'modal': {'public': True}}"
+    secrets = {"COLDSTART_TOKEN": {"COLDSTART_TOKEN": f"{before}-of-our-tokens"}}
+    with a_plane(tmp_path, client, secrets=secrets) as there:
+        there.plane.containers.env_after_restore["coldstart_token"] = f"{after}-of-our-tokens"
+        assert there.deploy(SPEAKS, options).code == 0
+        codes = {
+            said: httpx.post(
+                f"{there.web}/speak",
+                json={"text": "a"},
+                headers={"authorization": f"Bearer {said}-of-our-tokens"} if said else {},
+                timeout=60.0,
+            ).status_code
+            for said in ("", "first", "second")
+        }
+
+        assert codes == {"": 401, "first": 401, "second": 401} | {after: 200}
+        assert there.plane.containers.live[0].restored
+        assert "-of-our-tokens" not in there.log
+
+
+@every_client
 def test_a_canary_that_changed_puts_the_snapshot_away_and_loads_afresh(
     tmp_path: Path, client: Client
 ) -> None:
