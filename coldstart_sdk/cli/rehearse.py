@@ -14,6 +14,7 @@ from coldstart_sdk.cli import answers, inputs
 from coldstart_sdk.cli.build import compiled, folder_of
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.program import exit_with
 from coldstart_sdk.cli.verb import (
     F,
     complete_endpoint,
@@ -25,7 +26,7 @@ from coldstart_sdk.cli.verb import (
     target_option,
     verb,
 )
-from coldstart_sdk.errors import PluginError, UsageError
+from coldstart_sdk.errors import LifecycleError, PluginError, UsageError
 from coldstart_sdk.spec import Spec
 
 _FLAGS: Mapping[str, tuple[str, str]] = {
@@ -97,7 +98,8 @@ def command(  # noqa: PLR0913 - one name for each option
 ) -> None:
     """Run the compiled bundle against the platform on loopback: no account is needed.
 
-    Without arguments the request is the one in the bundle's test_input.json.
+    Without arguments the request is the one in the bundle's test_input.json. Where no worker answers, the
+    exit code is 6; after a --fault it is 0, whatever came of it.
     """
     flags = {name: value for name in _FLAGS if (value := said.pop(name)) is not None}
     prepared = prepare(Asked(file=file, **said))
@@ -105,8 +107,10 @@ def command(  # noqa: PLR0913 - one name for each option
     answer = rehearsed(prepared, out, options)
     if console.json:
         console.result_json(dict(answer))
-        return
-    console.result(console.table(answers.rows(answer, folder_of(prepared, out) / "rehearsal")))
+    else:
+        console.result(console.table(answers.rows(answer, folder_of(prepared, out) / "rehearsal")))
+    if "trace" not in answer and "fault" not in options:
+        exit_with(LifecycleError.exit_code)
 
 
 def rehearsed(prepared: Prepared, out: str | None, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -87,3 +87,18 @@ def test_after_three_strikes_it_says_why_and_gets_no_requests(tmp_path: Path) ->
         assert "no model" in said["message"]
         assert said["fix"]
         assert worker.code is None
+
+
+def test_between_two_tries_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    broken = VOICE.replace(
+        'while not (Path(__file__).parent / "go").exists(): time.sleep(0.02)',
+        "raise RuntimeError('no model')",
+    )
+    worker, _ = a_worker(tmp_path, broken)
+    with worker:
+        assert worker.wait_for(lambda: worker.reports, TOO_LONG_S)
+
+        worker.terminate()
+
+        assert worker.wait(TOO_LONG_S) is not None
+        assert len(worker.reports) == 1

@@ -153,3 +153,15 @@ def test_the_image_is_built_and_its_worker_answers(
             answer = jobs.result(jobs.submit({"text": "you"}), 300.0)
 
             assert (answer.status, answer.output) == ("COMPLETED", "heavy you"), worker.text
+
+    project = str(machine.folder / "project/voice.py")
+    asked = ("rehearse", project, "-i", "text=you", "--target", "runpod", "--json", "--image")
+    told = coldstart(*asked, second)
+    assert told.code == 0, told.err
+    assert (told.data["job"], told.data["result"], told.data["ended"]) == (
+        *("COMPLETED", "heavy you", "in order"),
+    )
+    assert Path(told.data["trace"]).is_file()
+    other_bundle = coldstart(*asked, first)
+    assert other_bundle.code == 8
+    assert "not built of this bundle" in other_bundle.out + other_bundle.err

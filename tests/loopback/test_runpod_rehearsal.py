@@ -114,9 +114,12 @@ def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     deaf = VOICE.replace("return f", "time.sleep(60); return f")
     app = a_project(tmp_path / "project", deaf)
 
-    told = rehearsed(app, *("--set", "limit=8", "--set", "grace=1"))
+    ended = coldstart(
+        *("rehearse", str(app), "--target", "runpod", "--json", "--set", "limit=8", "--set", "grace=1")
+    )
 
-    assert (told["job"], told["ended"]) == ("IN_PROGRESS", "killed after 1 s"), told
+    assert (ended.code, ended.data["job"]) == (6, "IN_PROGRESS"), ended
+    assert ended.data["ended"] == "killed after 1 s"
 
 
 def test_weights_come_from_a_hub_on_loopback_at_a_chosen_speed(tmp_path: Path, hub: Path) -> None:
@@ -226,10 +229,22 @@ def test_what_is_baked_is_there_before_the_worker_starts(tmp_path: Path, hub: Pa
 def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     broken = VOICE.replace('self.greeting = "hello"', 'raise RuntimeError("no model")')
 
-    told = rehearsed(a_project(tmp_path / "project", broken))
+    app = str(a_project(tmp_path / "project", broken))
+    ended = coldstart("rehearse", app, "--target", "runpod", "--json")
 
-    assert told["job"] == "FAILED"
-    assert "no model" in json.loads(told["error"])["message"]
+    assert ended.code == 6
+    assert (ended.data["job"], ended.data["ended"]) == ("FAILED", "in order")
+    assert "no model" in json.loads(ended.data["error"])["message"]
+
+
+def test_a_model_for_a_gpu_is_rehearsed_where_there_is_none(tmp_path: Path) -> None:
+    carded = VOICE.replace('(name="voice")', '(name="voice", gpu=["L4"])')
+
+    told = rehearsed(a_project(tmp_path / "project", carded), "speak", "-i", "text=you")
+
+    assert told["result"] == "hello you"
+    assert told["price"] == "$0.00019 a second of NVIDIA L4, as listed on 2026-08-20"
+    assert told["usd_if_starting_is_billed"] > told["usd_if_it_is_not"] >= 60 * 0.00019
 
 
 @pytest.mark.parametrize(

@@ -459,6 +459,17 @@ def test_a_failed_worker_ends_when_it_is_told_to(platform: Platform) -> None:
     assert worker.wait(TOO_LONG_S) == 0
 
 
+def test_a_worker_that_is_told_to_end_between_two_tries_does_not_try_again(platform: Platform) -> None:
+    worker = platform.worker(BROKEN)
+    job = platform.jobs.result(platform.jobs.submit({}))
+    assert said(job)["type"] == "not_ready"
+
+    worker.terminate()
+
+    assert worker.wait(TOO_LONG_S) == 0
+    assert platform.file("tries").read_text() == "x"
+
+
 def test_a_result_survives_two_refusals_of_the_platform(platform: Platform) -> None:
     platform.jobs.refuse_results(500, 500)
     platform.worker(SPEAK)

@@ -28,14 +28,19 @@ def is_out(strikes: int) -> bool:
     return strikes >= MOST
 
 
-def again(strikes: int, busy: Callable[[], bool]) -> None:
-    """Begin anew, in this very process, once no caller waits for an answer; does not return."""
+def again(strikes: int, busy: Callable[[], bool], over: Callable[[], bool]) -> None:
+    """Begin anew, in this very process, once no caller waits for an answer.
+
+    Does not return, unless the platform has told us to end meanwhile: who begins anew has not heard that.
+    """
     import multiprocessing  # noqa: PLC0415 - a worker that starts well has no use for it here
 
     time.sleep(float(strikes * strikes))
     ends = time.monotonic() + _IDLE_S
     while busy() and time.monotonic() < ends:
         time.sleep(0.05)
+    if over():
+        return
     for child in multiprocessing.active_children():
         child.terminate()  # the heartbeat; a second one is started beside the next try
         child.join(1.0)

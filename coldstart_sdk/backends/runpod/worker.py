@@ -6,16 +6,17 @@ seconds of its own. Its loop then takes jobs while the start goes on: who calls 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from coldstart_sdk import machine, progress
@@ -133,6 +134,7 @@ class Worker:
         self.journal = Journal(self.progress)
         self.strike = strikes.so_far() + 1
         self._tries_again = threading.Event()
+        self._told_to_end = threading.Event()
         self.journal.also(Report(plan, self.journal, strike=self.strike))
         self.journal.also(self._remember)
         self._project = bundle / "code"
@@ -172,7 +174,7 @@ class Worker:
         serverless.start(
             {
                 "handler": jobs.handler(serverless.progress_update),
-                "concurrency_modifier": jobs.dispatch.wanted,
+                "concurrency_modifier": self._hears(jobs.dispatch.wanted),
                 "return_aggregate_stream": jobs.aggregates,
             }
         )
@@ -210,7 +212,8 @@ class Worker:
             return 0
         if strikes.is_out(self.strike):
             _only_tell(port, life.status)
-        strikes.again(self.strike, busy=lambda: False)
+        _until_runpod_listens(life)
+        strikes.again(self.strike, busy=lambda: False, over=lambda: False)
         return FAILED
 
     def try_out(self, bundle: Path) -> int:
@@ -277,8 +280,31 @@ class Worker:
         ):
             self._tries_again.set()
             threading.Thread(
-                target=strikes.again, args=(self.strike, _is_busy), name="coldstart-again", daemon=True
+                target=strikes.again,
+                args=(self.strike, _is_busy, self._told_to_end.is_set),
+                name="coldstart-again",
+                daemon=True,
             ).start()
+
+    def _hears(self, wanted: Callable[[int], int]) -> Callable[[int], int]:
+        """The same; once RunPod's loop runs, and has its handlers, ours goes before them."""
+        listens = functools.lru_cache(maxsize=1)(self._listen_first)
+
+        def asked(current: int) -> int:
+            listens()
+            return wanted(current)
+
+        return asked
+
+    def _listen_first(self) -> None:
+        theirs = signal.getsignal(signal.SIGTERM)
+
+        def signalled(number: int, frame: FrameType | None) -> None:
+            self._told_to_end.set()
+            if callable(theirs):
+                theirs(number, frame)
+
+        signal.signal(signal.SIGTERM, signalled)
 
     def _remember(self, event: Event) -> None:
         if isinstance(event, StateChanged) and event.state is State.READY and not event.degraded:

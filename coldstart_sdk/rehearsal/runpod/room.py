@@ -5,14 +5,17 @@ A room outlives its worker, so that the next one may find what the last one left
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +23,7 @@ from coldstart_sdk.backends.runpod import dockerfile
 from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
 from coldstart_sdk.backends.runpod.image import insecure
 from coldstart_sdk.errors import PlatformError
-from coldstart_sdk.plan import Plan
+from coldstart_sdk.plan import Plan, Work
 from coldstart_sdk.redact import redact
 from coldstart_sdk.rehearsal.runpod.disk import slowed
 from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
@@ -65,6 +68,7 @@ class Folder:
     def empty(self) -> None:
         shutil.rmtree(self._made / "disk", ignore_errors=True)
         shutil.copytree(self._bundle, self._made / "disk/app")
+        (self._made / "disk/app/plan.json").write_text(_for_here(self._bundle))
 
     @contextmanager
     def worker(self, env: Mapping[str, str]) -> Iterator[Process]:
@@ -106,6 +110,7 @@ class Root:
         self._made = folder / "made"
         for name in ("volume", "said"):
             (self._made / name).mkdir(parents=True)
+        (self._made / "said/plan.json").write_text(_for_here(bundle))
         self.empty()
         with self._container() as container:
             _refuse_another_bundle(container, bundle, image)
@@ -124,6 +129,7 @@ class Root:
             told = {} if self._plan.volume or dockerfile.baked(self._plan) else {"COLDSTART_HOME": _DISK}
             self._write({**env, **told})
             mounts = [f"{self._made}/disk:{_DISK}", f"{self._made}/said:{_SAID}:ro"]
+            mounts += [f"{self._made}/said/plan.json:{dockerfile.APP}/plan.json:ro"]
             mounts += [f"{self._made}/volume:{CAPABILITIES.volume_path}"] if self._plan.volume else []
             options = [word for mount in mounts for word in ("--volume", mount)]
             entered = ["sh", "-c", f'set -a; . {_SAID}/env; exec "$@"', "sh", *_command_of(container)]
@@ -158,12 +164,28 @@ class Contained(Process):
             os.kill(pid, signal.SIGTERM)
 
 
+def _for_here(bundle: Path) -> str:
+    """The bundle's plan, but that a GPU may be missing: this machine need not have what the platform has."""
+    plan = Plan.from_json((bundle / "plan.json").read_text(encoding="utf-8"))
+    steps = (replace(step, required=False) if step.work is Work.DRIVER else step for step in plan.steps)
+    return replace(plan, steps=tuple(steps)).to_json()
+
+
 def _refuse_another_bundle(container: str, bundle: Path, image: str) -> None:
-    inside = _buildah("run", *_ISOLATED, container, "--", "cat", f"{dockerfile.APP}/plan.json")
-    if inside.strip() != (bundle / "plan.json").read_text(encoding="utf-8").strip():
+    ours = [bundle / "plan.json", bundle / "handler.py", *(bundle / "code").rglob("*")]
+    wanted = {file.relative_to(bundle).as_posix(): file.read_bytes() for file in ours if file.is_file()}
+    packed = _said("run", *_ISOLATED, container, "--", "tar", "-C", dockerfile.APP, "-cf", "-", ".")
+    with tarfile.open(fileobj=io.BytesIO(packed)) as inside:
+        found = {each.name.removeprefix("./"): inside.extractfile(each) for each in inside if each.isfile()}
+        other = [
+            name
+            for name, content in wanted.items()
+            if not (file := found.get(name)) or file.read() != content
+        ]
+    if other:
         raise PlatformError(
-            f"{image} was not built of this bundle",
-            fix="Build it again: its Dockerfile says how.",
+            f"{image} was not built of this bundle: {other[0]} is another one there",
+            fix="Build it again: the Dockerfile says how.",
             where=str(bundle),
         )
 
@@ -174,9 +196,13 @@ def _command_of(container: str) -> list[str]:
 
 
 def _buildah(*words: str) -> str:
-    ended = subprocess.run((_BUILDAH, *words), capture_output=True, text=True, check=False)
+    return _said(*words).decode()
+
+
+def _said(*words: str) -> bytes:
+    ended = subprocess.run((_BUILDAH, *words), capture_output=True, check=False)
     if ended.returncode:
-        said = " ".join(ended.stderr.split())
+        said = " ".join(ended.stderr.decode("utf-8", "replace").split())
         raise PlatformError(
             redact(f"buildah {words[0]} failed: {said[-300:]}"),
             fix="Look at the name: `buildah images`. An image that Docker built is not among them: push it, "
