@@ -102,10 +102,22 @@ GPUS: tuple[Gpu, ...] = (
 )
 
 
+MARKED: Mapping[str, str] = {"H100!": "H100", "B200+": "B200"}
+"""Wishes in Modal's words, and the card in each: that one and no better; that one or a better."""
+
+
 def find(name: str) -> Gpu | None:
     """The card that `name` means, with or without a count (`H100:2`); None if the table has none."""
     model, _, _ = name.partition(":")
-    return _BY_KEY.get(_key(model)) if count(name) else None
+    mark = _mark(model)
+    gpu = _BY_KEY.get(_key(model.strip().removesuffix(mark)))
+    is_known = gpu is not None and (not mark or gpu.name + mark in MARKED)
+    return gpu if is_known and count(name) else None
+
+
+def unmarked(model: str) -> str:
+    """`H100` of `H100!`: what a platform sells that makes no difference between the two."""
+    return MARKED.get(model, model)
 
 
 def count(name: str) -> int | None:
@@ -121,7 +133,8 @@ def canonical(name: str) -> str | None:
     gpu, many = find(name), count(name)
     if gpu is None or many is None:
         return None
-    return gpu.name if many == 1 else f"{gpu.name}:{many}"
+    model = gpu.name + _mark(name.partition(":")[0])
+    return model if many == 1 else f"{model}:{many}"
 
 
 def nearest(name: str) -> tuple[str, ...]:
@@ -168,6 +181,11 @@ def _runs(card: tuple[int, int], built_for: str) -> bool:
 def _version(sm: str) -> tuple[int, int]:
     major, _, minor = sm.partition(".")
     return int(major), int(minor)
+
+
+def _mark(model: str) -> str:
+    last = model.strip()[-1:]
+    return last if last in {"!", "+"} else ""
 
 
 def _key(name: str) -> str:

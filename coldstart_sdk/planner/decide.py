@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from coldstart_sdk.gpu import unmarked
 from coldstart_sdk.plan import Card
 from coldstart_sdk.planner.asked import Asked, Settled
 from coldstart_sdk.spec import Kind, Origin, Place, Snapshot, VolumeSpec
@@ -62,7 +63,9 @@ def _cards(asked: Asked) -> tuple[Card, ...]:
 def sold_for(gpu: str, cards: tuple[Card, ...]) -> tuple[Card, ...]:
     """What a platform sells under one declared name; `H100:2` is two of each, at twice the price."""
     model, _, number = gpu.partition(":")
-    sold = tuple(card for card in cards if card.gpu == model)
+    sold = tuple(card for card in cards if card.gpu == model) or tuple(
+        card for card in cards if card.gpu == unmarked(model)
+    )
     if not number:
         return sold
     return tuple(

@@ -42,7 +42,23 @@ def test_a_card_is_found_however_it_is_written(written: str, meant: str) -> None
 
 
 @pytest.mark.parametrize(
-    "written", ["", "H1000", "RTX", "H100:0", "H100:two", "H100:", "H100:1.5", "H100!", ":2"]
+    "written",
+    [
+        "",
+        "H1000",
+        "RTX",
+        "H100:0",
+        "H100:two",
+        "H100:",
+        "H100:1.5",
+        ":2",
+        "L4!",
+        "A100-40GB!",
+        "H200+",
+        "H100!!",
+        "H100!:0",
+        "!",
+    ],
 )
 def test_a_name_that_means_no_card_is_not_found(written: str) -> None:
     assert gpu.find(written) is None
@@ -50,14 +66,31 @@ def test_a_name_that_means_no_card_is_not_found(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "canonical"), [("nvidia h100:1", "H100"), ("h100:2", "H100:2"), ("A100:4", "A100-80GB:4")]
+    ("written", "canonical"),
+    [
+        ("nvidia h100:1", "H100"),
+        ("h100:2", "H100:2"),
+        ("A100:4", "A100-80GB:4"),
+        ("h100!", "H100!"),
+        ("NVIDIA H100 SXM!:2", "H100!:2"),
+        (" b200+ ", "B200+"),
+    ],
 )
 def test_equal_wishes_have_one_spelling(written: str, canonical: str) -> None:
     assert gpu.canonical(written) == canonical
 
 
 @pytest.mark.parametrize(
-    ("written", "first"), [("H1000", "H100"), ("RTX 4099", "RTX 4090"), ("A10OG", "A10G"), ("H100:x", "H100")]
+    ("written", "first"),
+    [
+        ("H1000", "H100"),
+        ("RTX 4099", "RTX 4090"),
+        ("A10OG", "A10G"),
+        ("H100:x", "H100"),
+        ("L4!", "L4"),
+        ("B200!", "B200"),
+        ("H100+", "H100"),
+    ],
 )
 def test_a_misspelt_card_has_its_neighbour_named(written: str, first: str) -> None:
     assert gpu.nearest(written)[0] == first

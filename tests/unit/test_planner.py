@@ -402,6 +402,12 @@ def test_a_card_has_its_price_for_an_hour_and_for_a_minute_of_a_cold_start() -> 
     assert "as published on 2026-08-20" in said
 
 
+@pytest.mark.parametrize(("wish", "card"), [("H100!", "H100"), ("B200+:2", "B200:2")])
+def test_a_wish_in_modals_words_is_the_card_itself_elsewhere(wish: str, card: str) -> None:
+    assert planned(a_spec(gpu=(wish,)), runpod).gpu == planned(a_spec(gpu=(card,)), runpod).gpu
+    assert planned(a_spec(gpu=(wish,)), modal).gpu == (wish,)
+
+
 def test_a_card_that_is_not_sold_is_noted_with_what_remains() -> None:
     made = planned(a_spec(gpu=("A10G", "L4")), runpod)
 

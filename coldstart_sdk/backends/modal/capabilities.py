@@ -21,9 +21,11 @@ CAPABILITIES = Capabilities(
         Card(gpu="A100-40GB", sold_as="A100-40GB"),
         Card(gpu="A100-80GB", sold_as="A100-80GB"),
         Card(gpu="RTX PRO 6000", sold_as="RTX-PRO-6000"),
-        Card(gpu="H100", sold_as="H100"),
+        Card(gpu="H100", sold_as="H100"),  # or an H200, at the same price
+        Card(gpu="H100!", sold_as="H100!"),
         Card(gpu="H200", sold_as="H200"),
         Card(gpu="B200", sold_as="B200"),
+        Card(gpu="B200+", sold_as="B200+"),  # or a B300
         Card(gpu="B300", sold_as="B300"),
     ),
     tiers=("image", "volume", "store", "origin"),

@@ -69,6 +69,7 @@ OPTIONS = (
     Row("no card at all", "gpu=[],  # <-", "names no card", "Leave gpu= out"),
     Row("no such card in a list", "gpu=[\n  'L4',\n  'L44',  # <-\n],", "no card 'L44'", "Did you mean L4"),
     Row("a card twice", "gpu=['4090', 'RTX 4090'],  # <-", "RTX 4090 is named twice", "once"),
+    Row("a mark that this card has not", "gpu='L4!',  # <-", "no card 'L4!'", "Did you mean L4"),
     Row("no cards of a kind", "gpu='L4:0',  # <-", "no proper count", "L4:2"),
     Row("a number of GPUs", "gpu=1,  # <-", "gpu is a whole number", 'gpu="L4"'),
     Row("a media type as image", "image=Image,  # <-", "image is the class Image", "Container.python"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coldstart_sdk.backends.modal import backend
+from coldstart_sdk.backends.modal.compile import module
 from coldstart_sdk.errors import BundleError
 from coldstart_sdk.planner import plan
 from coldstart_sdk.spec import Origin, Place, ScaleSpec
@@ -78,3 +79,25 @@ def test_every_refusal_is_told_at_once(tmp_path: Path) -> None:
         backend.compile(plan(spec, "modal", backend.capabilities, sdk="0"), tmp_path)
 
     assert len(told.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("declared", "sold"),
+    [
+        (("H100!",), ("H100!",)),
+        (("H100!:2",), ("H100!:2",)),
+        (("B200+", "H200"), ("B200+", "H200")),
+        (("A100-40GB:8", "A10G:4"), ("A100-40GB:8", "A10:4")),
+    ],
+)
+def test_modal_gets_the_cards_in_its_own_words(declared: tuple[str, ...], sold: tuple[str, ...]) -> None:
+    made = plan(a_spec(LOAD, gpu=declared), "modal", backend.capabilities, sdk="0")
+
+    assert made.gpu == sold
+    assert all(f'"{card}"' in module(made) for card in sold)
+
+
+@pytest.mark.parametrize("gpu", ["H100!:9", "B200+:9"])
+def test_a_marked_card_has_its_limit_too(tmp_path: Path, gpu: str) -> None:
+    with pytest.raises(BundleError, match="at most 8 cards"):
+        backend.compile(plan(a_spec(LOAD, gpu=(gpu,)), "modal", backend.capabilities, sdk="0"), tmp_path)
