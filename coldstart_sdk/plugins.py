@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from coldstart_sdk.bundle import Bundle
 from coldstart_sdk.errors import PluginError, Problem
-from coldstart_sdk.plan import Capabilities, Plan
+from coldstart_sdk.plan import Capabilities, Note, Plan
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -54,6 +54,21 @@ class Lint(Protocol):
     """`check`: what will go wrong with a declaration there, though it can be built."""
 
     def lint(self, plan: Plan, project: Path) -> tuple[Problem, ...]: ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """`plan`: what the compiler will decide of this project, and why."""
+
+    def notes(self, plan: Plan, project: Path) -> tuple[Note, ...]: ...
+
+
+@runtime_checkable
+class Pinning(Protocol):
+    """`build --pin`: ask what a name outside of the project means now, and write that down in it."""
+
+    def pin(self, plan: Plan, project: Path) -> Path:
+        """The file that says it."""
 
 
 @runtime_checkable
@@ -211,6 +226,20 @@ def compiler(plugin: Backend) -> Compiler:
     if isinstance(plugin, Compiler):
         return plugin
     raise _cannot(plugin, "build")
+
+
+def notes(plugin: Backend, plan: Plan, project: Path) -> tuple[Note, ...]:
+    """What its compiler has to say of a plan."""
+    return plugin.notes(plan, project) if isinstance(plugin, Noting) else ()
+
+
+def pinning(plugin: Backend) -> Pinning:
+    """The backend as one whose bundles can be pinned."""
+    if isinstance(plugin, Pinning):
+        return plugin
+    raise PluginError(
+        f"the backend {plugin.name!r} has nothing to pin", fix="Leave --pin out; weights: coldstart lock FILE"
+    )
 
 
 def platform(plugin: Backend, verb: str = "deploy") -> Platform:

@@ -19,23 +19,32 @@ from coldstart_sdk.cli.verb import (
     target_option,
     verb,
 )
+from coldstart_sdk.errors import UsageError
 
 
 @verb(
     "build",
     ("coldstart build app.py --target modal", "into build/modal/ beside the declaration"),
     ("coldstart build app.py --target runpod --out image", "into a folder of your choice"),
+    ("coldstart build app.py --target runpod --pin", "and write down the digest of the base image first"),
     ("coldstart build app.py --target runpod --check", "write nothing; exit code 4 when the bundle is stale"),
 )
 @file_argument
 @target_option()
 @out_option
 @click.option("--check", is_flag=True, help="Only say whether the folder holds this very bundle.")
+@click.option(
+    "--pin", is_flag=True, help="Ask the registry which image the base is now; keep it in base.lock."
+)
 @settings_options
 @home_option
-def command(console: Console, *, file: str, out: str | None, check: bool, **said: str | None) -> None:
+def command(
+    console: Console, *, file: str, out: str | None, check: bool, pin: bool, **said: str | None
+) -> None:
     """Write everything that the platform needs into a folder; its own tools can run what is there."""
     prepared = prepare(Asked(file=file, **said))
+    if pin:
+        _pin(prepared, console, check=check)
     made, folder = compiled(prepared, out)
     if check:
         bundle.check(made, folder)
@@ -61,6 +70,13 @@ def command(console: Console, *, file: str, out: str | None, check: bool, **said
         console.next(f"sh {shlex.quote(shown(folder))}/run.sh")
     elif verb_ := next((verb for verb in ("deploy", "rehearse") if verb in offers), None):
         console.next(f"coldstart {verb_} {shlex.quote(file)} --target {target}")
+
+
+def _pin(prepared: Prepared, console: Console, *, check: bool) -> None:
+    if check:
+        raise UsageError("--check changes nothing, and --pin would", fix="Leave one of them out.")
+    pinned = plugins.pinning(plugins.backend(prepared.plan.backend)).pin(prepared.plan, prepared.project)
+    console.did("base", f"pinned in {shown(pinned)}")
 
 
 def compiled(prepared: Prepared, out: str | None) -> tuple[Bundle, Path]:

@@ -59,7 +59,7 @@ def prepare(asked: Asked, *, observed: bool = True) -> Prepared:
     spec = spec_of(asked.file, home)
     if observed:
         spec = replace(spec, weights=locks.with_observed(spec.weights, locks.of_project(project)))
-    return Prepared(plan=_plan(spec, target, asked, said), project=project, home=home, settings=said)
+    return Prepared(plan=_plan(spec, target, asked, said, project), project=project, home=home, settings=said)
 
 
 def prepare_here(asked: Asked, *, observed: bool = True) -> Prepared:
@@ -119,17 +119,19 @@ def _keep(kept: _Kept, path: Path) -> None:
         Path(scratch.name).replace(path)
 
 
-def _plan(spec: Spec, target: str, asked: Asked, said: Settings) -> Plan:
+def _plan(spec: Spec, target: str, asked: Asked, said: Settings, project: Path) -> Plan:
     from coldstart_sdk import __version__, planner, plugins  # noqa: PLC0415 - a bad FILE is told without them
 
-    return planner.plan(
+    backend = plugins.backend(target)
+    plan = planner.plan(
         spec,
         target,
-        plugins.backend(target).capabilities,
+        backend.capabilities,
         store=settings.store(asked.store, os.environ, spec.store, said),
         snapshot=settings.snapshot(asked.snapshot, os.environ, spec.snapshot, said),
         sdk=__version__,
     )
+    return replace(plan, notes=(*plan.notes, *plugins.notes(backend, plan, project)))
 
 
 def _digest(text: str) -> str:

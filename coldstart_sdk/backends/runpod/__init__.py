@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coldstart_sdk.backends.runpod.platform import Platform
     from coldstart_sdk.bundle import Bundle
-    from coldstart_sdk.plan import Capabilities, Plan
+    from coldstart_sdk.plan import Capabilities, Note, Plan
 
 _REHEARSAL = "coldstart_sdk.rehearsal.runpod"
 """By name: a rehearsal stands above the backends, and runs what they make."""
@@ -30,6 +30,16 @@ class RunPod:
         from coldstart_sdk.backends.runpod.compile import compile_bundle  # noqa: PLC0415 - only `build` needs it
 
         return compile_bundle(plan, project)
+
+    def notes(self, plan: Plan, project: Path) -> tuple[Note, ...]:
+        from coldstart_sdk.backends.runpod import base  # noqa: PLC0415 - only `plan` needs it
+
+        return base.notes(plan, project)
+
+    def pin(self, plan: Plan, project: Path) -> Path:
+        from coldstart_sdk.backends.runpod import base, digests  # noqa: PLC0415 - only `build --pin` needs it
+
+        return digests.pin(base.choose(plan).image, project)
 
     @property
     def rehearsal_options(self) -> Mapping[str, tuple[str, ...]]:

@@ -48,7 +48,7 @@ def append_and_push(bundle: Path, image: str, secrets: Sequence[str]) -> str:
     _refuse_what_has_to_run(plan, bundle)
     wanted = Reference.parse(image)
     target = Repository(wanted.host, wanted.repository, push=True)
-    began = Reference.parse(base.choose(plan).image)
+    began = Reference.parse(dockerfile.base_of((bundle / "Dockerfile").read_text(encoding="utf-8")))
     source = Repository(began.host, began.repository)
     kind, manifest = _of_this_platform(source, began)
     config = _config(source, manifest)

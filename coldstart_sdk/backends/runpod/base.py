@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from coldstart_sdk import gpu
+from coldstart_sdk.backends.runpod import digests
 from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
 from coldstart_sdk.errors import BundleError
-from coldstart_sdk.plan import Card, Plan
+from coldstart_sdk.plan import Card, Note, Plan
 
 PYTHON = "3.11"
 """Where the declaration names none: the oldest that every library of note still serves and tests first."""
@@ -69,6 +71,19 @@ def choose(plan: Plan) -> Base:
         reasons.append("wheels of torch bring their own CUDA, and the driver is the host's")
     return Base(
         image=f"python:{python}-slim-bookworm", cuda=cuda, shares_packages=False, reasons=(*reasons, *why)
+    )
+
+
+def notes(plan: Plan, project: Path) -> tuple[Note, ...]:
+    """The same for a reader of the plan."""
+    base = choose(plan)
+    image = digests.pinned(base.image, project)
+    pinned = (
+        "" if "@" in image else "; no digest is known: coldstart build FILE --target runpod --pin asks for it"
+    )
+    return (
+        Note(about="base", text=f"{image}{pinned}"),
+        *(Note(about="base", text=reason) for reason in base.reasons),
     )
 
 

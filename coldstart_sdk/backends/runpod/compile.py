@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from coldstart_sdk import record
-from coldstart_sdk.backends.runpod import base, body, dockerfile, hub, models, workflow
+from coldstart_sdk.backends.runpod import base, body, digests, dockerfile, hub, models, workflow
 from coldstart_sdk.bundle import Artifact, Bundle, code
 from coldstart_sdk.errors import BundleError
 from coldstart_sdk.manifest import LOCK_NAME
@@ -63,8 +63,10 @@ def _image(plan: Plan, project: Path) -> tuple[Artifact, ...]:
     user = tuple(replace(file, path=f"code/{file.path}") for file in code(project, plan.spec))
     baked = _weights(plan, user) if dockerfile.baked(plan) else ()
     fetching = tuple(file.path for file in baked)
+    began = base.choose(plan)
+    began = replace(began, image=digests.pinned(began.image, project))
     return (
-        Artifact(path="Dockerfile", content=dockerfile.spell(plan, base.choose(plan), fetching)),
+        Artifact(path="Dockerfile", content=dockerfile.spell(plan, began, fetching)),
         Artifact(path=".dockerignore", content=_ignored(user, baked)),
         Artifact(path=LOCK, content=_requirements(plan, project)),
         Artifact(path="handler.py", content=_handler(plan)),

@@ -22,6 +22,7 @@ APP = "/app"
 CODE = f"{APP}/code"
 MODELS = "/models"
 """Where baked weights lie: never below the mount of a volume, which would hide them."""
+_BASE = "ARG BASE="
 _VENV = "/opt/venv"
 _PIP = "--mount=type=cache,target=/root/.cache/pip"
 _APT = (
@@ -38,6 +39,11 @@ _MIRRORS = {Origin.HF: "HF_ENDPOINT", Origin.S3: "AWS_ENDPOINT_URL"}
 def spell(plan: Plan, base: Base, fetching: Sequence[str] = ()) -> str:
     """`fetching` are the files of the bundle that the weights stage needs."""
     return "\n".join(_lines(plan, base, fetching)) + "\n"
+
+
+def base_of(text: str) -> str:
+    """The image that this Dockerfile begins with."""
+    return next(line.removeprefix(_BASE) for line in text.splitlines() if line.startswith(_BASE))
 
 
 def build_secrets(plan: Plan) -> tuple[str, ...]:
@@ -68,7 +74,7 @@ def _lines(plan: Plan, base: Base, fetching: Sequence[str]) -> Iterator[str]:
     yield ""
     yield f"# {base.image}:"
     yield from (f"#   {reason}" for reason in base.reasons)
-    yield f"ARG BASE={base.image}"
+    yield f"{_BASE}{base.image}"
     yield ""
     yield "FROM ${BASE} AS runtime"
     if base.cuda:

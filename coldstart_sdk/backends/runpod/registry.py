@@ -91,7 +91,17 @@ class Repository:
         with self._asked("GET", f"/manifests/{quote(tag, safe=':')}", headers={"Accept": accept}) as answer:
             kind = str(answer.headers.get("Content-Type") or "").partition(";")[0]
             content = answer.read()
+        if tag.startswith("sha256:") and tag != f"sha256:{hashlib.sha256(content).hexdigest()}":
+            raise PlatformError(
+                "the registry gave another image than its digest says",
+                fix="Try again.",
+                where=f"{self.name}@{tag}",
+            )
         return kind or str(json.loads(content).get("mediaType")), content
+
+    def digest(self, tag: str) -> str:
+        """Of what the tag means: an index of several platforms, or one platform's manifest."""
+        return f"sha256:{hashlib.sha256(self.manifest(tag)[1]).hexdigest()}"
 
     @contextmanager
     def blob(self, digest: str) -> Iterator[IO[bytes]]:
