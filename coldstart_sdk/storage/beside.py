@@ -98,6 +98,7 @@ class Beside:
         report: Report,
         cancelled: threading.Event,
         tier: str,
+        partly: bool = False,
     ) -> dict[str, FileEntry]:
         replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         with self._lock:
@@ -111,6 +112,7 @@ class Beside:
                 home=str(home.root),
                 step=report.step,
                 tier=tier,
+                partly=partly,
                 streams=limits.streams,
                 stall_s=limits.stall_s,
                 files=tuple(map(orders.wanted, files)),

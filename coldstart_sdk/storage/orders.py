@@ -43,6 +43,7 @@ class Fetch:
     home: str
     step: str
     tier: str
+    partly: bool
     streams: int
     stall_s: float
     files: tuple[Wanted, ...]

@@ -97,6 +97,7 @@ class _Job:
             report=Report(asked.step, self._tell),
             cancelled=self.stopped,
             tier=asked.tier,
+            partly=asked.partly,
         )
         return tuple(entries.values())
 

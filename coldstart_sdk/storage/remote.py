@@ -20,6 +20,10 @@ class UnreachableError(StorageError):
     """The origin could not be asked; what it said the last time may still do."""
 
 
+class FileError(StorageError):
+    """One file cannot be had there; that says nothing about the others."""
+
+
 class ChangedError(Exception):
     """The object at the origin is no longer the one that was listed."""
 

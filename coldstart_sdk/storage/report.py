@@ -19,10 +19,17 @@ class Report:
         self.step = step
         self._emit = emit
         self._next_s = 0.0
+        self._files: set[str] = set()
 
     def pass_on(self, event: Event) -> None:
         """What another process of ours has to say of this step."""
+        if isinstance(event, SpanRecorded):
+            self._files.add(event.name)
         self._emit(event)
+
+    def has_told(self, name: str) -> bool:
+        """Whether it was said where this file came from."""
+        return name in self._files
 
     def tried(self, tier: str, *, hit: bool, reason: str | None = None) -> None:
         self._emit(TierTried(at_s=now(), step=self.step, tier=tier, hit=hit, reason=reason))
@@ -42,7 +49,7 @@ class Report:
     def span(  # noqa: PLR0913 - the fields of one event
         self, name: str, *, resource: Resource, started_s: float, ended_s: float, count: int, tier: str
     ) -> None:
-        self._emit(
+        self.pass_on(
             SpanRecorded(
                 at_s=started_s,
                 end_s=ended_s,

@@ -1,21 +1,18 @@
 """Read files in parallel streams into blobs: ranges, verified as they come, resumable, bounded.
 
 Streams are threads that take tasks from one list: open a file, read a run of its chunks, or read a small one
-whole. Each range must be answered by exactly that range of the very same object. A chunk whose digest is
-known is judged as it arrives; where only the whole file's is, a follower computes it behind the streams. A
-file becomes a blob only when all of it matched. The calling thread alone reports, and ends everything when
-it is cancelled.
+whole. A chunk whose digest is known is judged as it arrives; where only the whole file's is, a follower
+computes it behind the streams. A file becomes a blob only when all of it matched. The calling thread alone
+reports, and ends everything when it is cancelled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import queue
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from coldstart_sdk import record
@@ -26,11 +23,12 @@ from coldstart_sdk.storage import blobs, chunks, partial, seen, space, suspicion
 from coldstart_sdk.storage.cancel import Cancelled, stop_if
 from coldstart_sdk.storage.follower import Follower
 from coldstart_sdk.storage.home import Home, mending
-from coldstart_sdk.storage.http import Address, Answer, Channel, Network
+from coldstart_sdk.storage.http import Answer, Channel, Network
 from coldstart_sdk.storage.partial import CHUNK_BYTES, Part, Turn
-from coldstart_sdk.storage.remote import ChangedError, Limits, RemoteFile, known
+from coldstart_sdk.storage.remote import FileError, Limits, RemoteFile, known
 from coldstart_sdk.storage.report import DISK, ORIGIN, Report
-from coldstart_sdk.storage.retry import Patience, retry_after_s
+from coldstart_sdk.storage.retry import Patience
+from coldstart_sdk.storage.source import Source
 from coldstart_sdk.storage.transient import TransientError
 
 BUFFER_BYTES = 1 << 20
@@ -44,10 +42,6 @@ RUNS_EACH = 8
 _FIRST_STEP_BYTES = 64 << 10
 _SHORT_S, _LONG_S = 0.02, 0.1
 _TICK_S = 0.05
-_PASSING = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 509})
-_DENIED = frozenset({401, 403})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_RENEWALS = 3
 _REFETCHES = 1
 
 
@@ -59,18 +53,20 @@ class _Arrived:
     tier: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _LeftOut:
+    why: FileError
+
+
 @dataclass(kw_only=True, eq=False)
 class _File:
     """One file on its way; its fields are guarded by `changed`."""
 
-    remote: RemoteFile
+    source: Source
     key: str
-    etag: str | None
     started_s: float = 0.0
     part: Part | None = None
     turn: Turn | None = None
-    address: Address | None = None
-    renewals: int = 0
     refetches: int = 0
     left: int = 0
     """Chunks still to come."""
@@ -81,12 +77,15 @@ class _File:
     """For somebody else who fetches the same."""
     is_refused: bool = False
     """What came of it is worth nothing to whoever comes next."""
+    is_left_out: bool = False
     expected: tuple[str, ...] = ()
     """The digest that each chunk must have; none where they are not known."""
     follower: Follower | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
-    finding: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the stream that finds out where the address leads."""
+
+    @property
+    def remote(self) -> RemoteFile:
+        return self.source.remote
 
 
 def read(  # noqa: PLR0913 - what a transfer needs, each by its name
@@ -97,12 +96,17 @@ def read(  # noqa: PLR0913 - what a transfer needs, each by its name
     report: Report,
     cancelled: threading.Event,
     tier: str = ORIGIN,
+    partly: bool = False,
 ) -> dict[str, FileEntry]:
-    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them."""
+    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them.
+
+    Partly: one that cannot be had is a note, and the others still come.
+    """
     with mending(home.root):
         partial.sweep(home.partial)
         space.refuse_too_large(home.partial, sum(remote.size_bytes or 0 for remote in files))
-        return _Transfer(files, home=home, limits=limits, report=report, tier=tier).run(cancelled)
+        transfer = _Transfer(files, home=home, limits=limits, report=report, tier=tier, partly=partly)
+        return transfer.run(cancelled)
 
 
 def key_of(remote: RemoteFile) -> str:
@@ -113,11 +117,19 @@ def key_of(remote: RemoteFile) -> str:
 
 
 class _Transfer:
-    def __init__(
-        self, files: Sequence[RemoteFile], *, home: Home, limits: Limits, report: Report, tier: str
+    def __init__(  # noqa: PLR0913 - as of `read`
+        self,
+        files: Sequence[RemoteFile],
+        *,
+        home: Home,
+        limits: Limits,
+        report: Report,
+        tier: str,
+        partly: bool,
     ) -> None:
         self._home = home
         self._tier = tier
+        self._partly = partly
         self._report = report
         self._limits = limits
         self._stopped = threading.Event()
@@ -125,8 +137,7 @@ class _Transfer:
         chunks = sum(-(-(remote.size_bytes or 1) // CHUNK_BYTES) for remote in files)
         self._patience = Patience(requests=chunks, stopped=self._stopped)
         self._files = [
-            _File(remote=remote, key=key_of(remote), etag=remote.etag, expected=remote.chunks)
-            for remote in files
+            _File(source=Source(remote), key=key_of(remote), expected=remote.chunks) for remote in files
         ]
         sizes = [remote.size_bytes for remote in files]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
@@ -136,7 +147,7 @@ class _Transfer:
         self._started: list[_File] = []
         """Those of which there are runs to read."""
         self._ready = threading.Condition()
-        self._news: queue.SimpleQueue[_Arrived | BaseException] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[_Arrived | _LeftOut | BaseException] = queue.SimpleQueue()
 
     # ---- the calling thread
 
@@ -160,7 +171,8 @@ class _Transfer:
 
     def _gather(self, cancelled: threading.Event) -> dict[str, FileEntry]:
         arrived: dict[str, FileEntry] = {}
-        while len(arrived) < len(self._files):
+        left_out: list[FileError] = []
+        while len(arrived) + len(left_out) < len(self._files):
             stop_if(cancelled)
             self._report.progress(self._done_bytes, self._total)
             try:
@@ -170,6 +182,9 @@ class _Transfer:
             if isinstance(news, BaseException):
                 stop_if(cancelled)
                 raise news
+            if isinstance(news, _LeftOut):
+                left_out.append(news.why)
+                continue
             arrived[news.entry.path] = news.entry
             self._report.span(
                 news.entry.path,
@@ -180,6 +195,9 @@ class _Transfer:
                 tier=news.tier,
             )
         self._report.progress(self._done_bytes, self._total, last=True)
+        if left_out:
+            said = f"{len(left_out)} of {len(self._files)} files do not come from here"
+            self._report.noted(f"{self._tier}: {said}: {left_out[0].message}")
         return arrived
 
     def _most_useful(self) -> int:
@@ -200,13 +218,30 @@ class _Transfer:
         stream = _Stream(Channel(self._network))
         try:
             while (task := self._next_task()) is not None:
-                task(stream)
+                file, work = task
+                try:
+                    work(stream)
+                except FileError as failed:
+                    stream.channel.drop()
+                    self._leave_out(file, failed)
         except BaseException as failed:  # noqa: BLE001 - handed to the calling thread, which raises it
             self._news.put(failed)
         finally:
             stream.channel.drop()
 
-    def _next_task(self) -> Callable[[_Stream], None] | None:
+    def _leave_out(self, file: _File, failed: FileError) -> None:
+        """Go on without it, where that will do."""
+        if not self._partly:
+            raise failed
+        with self._ready:
+            is_news, file.is_left_out = not file.is_left_out, True
+            file.runs.clear()
+            if file in self._started:
+                self._started.remove(file)
+        if is_news:
+            self._news.put(_LeftOut(why=failed))
+
+    def _next_task(self) -> tuple[_File, Callable[[_Stream], None]] | None:
         with self._ready:
             while not self._stopped.is_set():
                 if self._may_open():
@@ -222,17 +257,17 @@ class _Transfer:
         # It may wait for what we are reading ourselves.
         return not (self._unopened[0].waits and self._started)
 
-    def _next_run(self) -> Callable[[_Stream], None]:
+    def _next_run(self) -> tuple[_File, Callable[[_Stream], None]]:
         """Of the file that the fewest streams read."""
         file = min(self._started, key=lambda file: file.readers)
         file.readers += 1
         run = file.runs.popleft()
         if not file.runs:
             self._started.remove(file)
-        return lambda stream: self._read_run(file, run, stream)
+        return file, lambda stream: self._read_run(file, run, stream)
 
-    def _opening(self, file: _File) -> Callable[[_Stream], None]:
-        return lambda stream: self._open(file, stream)
+    def _opening(self, file: _File) -> tuple[_File, Callable[[_Stream], None]]:
+        return file, lambda stream: self._open(file, stream)
 
     def _put_off(self, file: _File) -> None:
         """Until there is nothing better to do."""
@@ -315,7 +350,7 @@ class _Transfer:
         while at.position < end:
             before = at.position
             try:
-                answer = self._ask(file, stream, at.position, end)
+                answer = self._ask(file, stream, (at.position, end))
                 while at.position < end:
                     self._read_chunk(file, part, at, answer, stream)
             except TransientError as failed:
@@ -363,7 +398,7 @@ class _Transfer:
             file.part = part
             counted = 0
             try:
-                answer = self._ask(file, stream, None, None)
+                answer = self._ask(file, stream, None)
                 hashed = hashlib.sha256()
                 while count := answer.read_into(stream.buffer):
                     stop_if(self._stopped)
@@ -388,76 +423,14 @@ class _Transfer:
         if not self._patience.wait(failed, attempt):
             raise StorageError(
                 f"{file.remote.path!r} could not be fetched: {failed}",
-                where=_where(file),
+                where=file.source.where,
                 fix="Try again later; what was verified so far is kept.",
             ) from failed
 
-    # ---- what an answer must be
-
-    def _ask(self, file: _File, stream: _Stream, start: int | None, end: int | None) -> Answer:
+    def _ask(self, file: _File, stream: _Stream, span: tuple[int, int] | None) -> Answer:
         self._patience.hold()
-        if file.address is None and file.remote.redirects:
-            with file.finding:
-                return self._ask_there(file, stream, start, end)
-        return self._ask_there(file, stream, start, end)
-
-    def _ask_there(self, file: _File, stream: _Stream, start: int | None, end: int | None) -> Answer:
         stop_if(self._stopped)
-        with file.changed:
-            address = file.address or file.remote.locate()
-            etag = file.etag
-        answer = stream.channel.get(address, _conditions(etag, start, end))
-        self._refuse_status(file, answer, address, ranged=start is not None)
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise TransientError("the answer is encoded, though plain bytes were asked for")
-        if start is not None and end is not None:
-            _refuse_other_range(file.remote, answer, start, end)
-        with file.changed:
-            if file.etag is None:
-                file.etag = answer.etag
-            elif answer.etag != file.etag:
-                raise ChangedError(file.remote.path)
-            # What a redirect led to serves the other ranges too, until it expires.
-            file.address = answer.address
-        return answer
-
-    def _refuse_status(self, file: _File, answer: Answer, address: Address, *, ranged: bool) -> None:
-        status = answer.status
-        # Some S3 servers, rclone's among them, send the right range under 200; the range itself is checked.
-        if status == (206 if ranged else 200) or (status == 200 and "Content-Range" in answer.headers):  # noqa: PLR2004 - as above
-            return
-        if status in _PASSING:
-            asked = retry_after_s(answer.headers.get("Retry-After"))
-            raise TransientError(f"the origin answered {status}", retry_after_s=asked)
-        if status == 200:  # noqa: PLR2004 - ranged, as the first line says
-            raise TransientError("the origin sent the whole file where a range was asked for")
-        if status in {412, 416}:
-            raise ChangedError(file.remote.path)
-        if status in _DENIED and self._renew(file, address):
-            raise TransientError(f"the origin answered {status}")
-        if status in _DENIED:
-            raise StorageError(
-                f"the origin refuses {file.remote.path!r} ({status})",
-                where=address.shown,
-                fix=file.remote.fix_denied,
-            )
-        raise StorageError(
-            f"the origin answered {status} for {file.remote.path!r}",
-            where=address.shown,
-            fix="Check the address; the file may have been moved or removed."
-            if status in {404, 410}
-            else "Check the address, and whether the origin is well.",
-        )
-
-    def _renew(self, file: _File, refused: Address) -> bool:
-        """Drop an address that has worked, or was signed: it may have expired."""
-        with file.changed:
-            if file.address is None or file.renewals >= _RENEWALS:
-                return False
-            if file.address == refused:
-                file.renewals += 1
-                file.address = None
-            return True
+        return file.source.ask(stream.channel, span)
 
     # ---- from bytes to a blob
 
@@ -473,7 +446,7 @@ class _Transfer:
             return
         if remote.digest is None and remote.git_sha1 is None:
             try:
-                suspicion.refuse_disguised(part.path, remote.path, _where(file))
+                suspicion.refuse_disguised(part.path, remote.path, file.source.where)
             except StorageError:
                 part.discard()
                 raise
@@ -577,29 +550,12 @@ def _runs(indexes: Sequence[int], longest: int) -> list[range]:
     return runs
 
 
-def _refused(file: _File, expected: str, came: str) -> StorageError:
-    return StorageError(
+def _refused(file: _File, expected: str, came: str) -> FileError:
+    return FileError(
         f"{file.remote.path!r} is not what was announced: {expected} expected, {came} came, twice",
-        where=_where(file),
+        where=file.source.where,
         fix="If it was replaced on purpose, declare the new digest; else mistrust this origin.",
     )
-
-
-def _conditions(etag: str | None, start: int | None, end: int | None) -> dict[str, str]:
-    conditions = {}
-    if start is not None and end is not None:
-        conditions["Range"] = f"bytes={start}-{end - 1}"
-    if etag is not None and etag.startswith('"'):  # weak ones, and dates, are compared on our side
-        conditions["If-Match"] = etag
-    return conditions
-
-
-def _refuse_other_range(remote: RemoteFile, answer: Answer, start: int, end: int) -> None:
-    told = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if told is None or (int(told[1]), int(told[2])) != (start, end - 1):
-        raise TransientError("the origin sent another range than was asked for")
-    if int(told[3]) != remote.size_bytes:
-        raise ChangedError(remote.path)
 
 
 def _refuse_end(count: int) -> None:
@@ -632,9 +588,3 @@ def _is_announced(remote: RemoteFile, part: Part, digest: str) -> bool:
     if remote.git_sha1 is not None:
         return suspicion.git_blob_sha1(part.path) == remote.git_sha1
     return True
-
-
-def _where(file: _File) -> str:
-    with suppress(StorageError):
-        return (file.address or file.remote.locate()).shown
-    return file.remote.path

@@ -401,6 +401,8 @@ class _Sync:
         )
 
     def _span_of_kept(self, entry: FileEntry, started_s: float) -> None:
+        if self.report.has_told(entry.path):
+            return  # a tier has brought it, before the next one was asked for the others
         self.report.span(
             entry.path,
             resource=Resource.DISK,

@@ -7,7 +7,7 @@ digests before it counts; what it has not, or has damaged, the next one is asked
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +106,13 @@ class StoreTier:
                     asking.report.noted(f"read_url: {refused.message}; the store itself is asked")
             left = [entry for entry in entries if not blobs.has(asking.home, entry, asking.cancelled)]
             try:
-                _transfer([_in_store(entry, store) for entry in left], self.name, asking)
+                came = _transfer([_in_store(entry, store) for entry in left], self.name, asking)
             except StorageError:
                 self._suspect(left, asking)
                 raise
-            return {entry.path: asking.home.blob(entry.digest) for entry in entries}
+            lost = [entry for entry in left if entry.path not in came]
+            self._suspect(lost, asking)
+            return {entry.path: asking.home.blob(entry.digest) for entry in entries if entry not in lost}
 
     def _copied(self, entries: Sequence[FileEntry], asking: Asking) -> Mapping[str, Path]:
         """Of somebody else's store, which knows neither paths nor addresses."""
@@ -337,18 +339,20 @@ def _tell(
     )
 
 
-def _transfer(files: Sequence[RemoteFile], tier: str, asking: Asking) -> None:
+def _transfer(files: Sequence[RemoteFile], tier: str, asking: Asking) -> Collection[str]:
+    """Bring what can be had of them; the paths of what came."""
     from coldstart_sdk.storage import transfer  # noqa: PLC0415 - a start from a near tier has no use for it
     from coldstart_sdk.storage.remote import Limits  # noqa: PLC0415 - as above
 
     try:
-        transfer.fetch(
+        return transfer.fetch(
             files,
             home=asking.home,
             limits=Limits.from_environment(),
             report=asking.report,
             cancelled=asking.cancelled,
             tier=tier,
+            partly=True,
         )
     except transfer.ChangedError as changed:
         raise StorageError(

@@ -28,21 +28,33 @@ def fetch(  # noqa: PLR0913 - what a transfer needs, each by its name
     report: Report,
     cancelled: threading.Event,
     tier: str = ORIGIN,
+    partly: bool = False,
 ) -> dict[str, FileEntry]:
-    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them."""
+    """Bring these files into blobs; each one's entry by its path. `tier` is who serves them.
+
+    Partly: one that cannot be had is a note, and the others still come.
+    """
     if _is_much(files, limits.beside):
         from coldstart_sdk.storage import beside  # noqa: PLC0415 - only where there is much to read
 
         try:
             with beside.held() as reader:
                 return reader.fetch(
-                    files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier
+                    files,
+                    home=home,
+                    limits=limits,
+                    report=report,
+                    cancelled=cancelled,
+                    tier=tier,
+                    partly=partly,
                 )
         except beside.GoneError as gone:
             report.noted(f"{gone}; its work goes on in this one")
     from coldstart_sdk.storage import streams  # noqa: PLC0415 - beside us where there is much to read
 
-    return streams.read(files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier)
+    return streams.read(
+        files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier, partly=partly
+    )
 
 
 def _is_much(files: Sequence[RemoteFile], choice: Beside) -> bool:

@@ -233,6 +233,31 @@ def test_each_tier_gives_what_it_has_whole_and_the_next_one_the_rest(hub: Hub, t
     assert hub.requests == ()
 
 
+@pytest.mark.parametrize("loss", ["lost", "damaged"])
+def test_a_store_that_cannot_give_one_file_gives_all_the_others(
+    loss: str, hub: Hub, address: str, tmp_path: Path
+) -> None:
+    for at in range(3):
+        (hub.directory / "org" / "voice" / f"shard{at}.bin").write_bytes(content(FEW_CHUNKS, seed=60 + at))
+    first = machine(tmp_path, "first")
+    first.run(WEIGHT)
+    manifest = filled(address, first)
+    worst = next(entry for entry in manifest.files if entry.path == "shard1.bin")
+    if loss == "lost":
+        with closing(store_below(address)) as store:
+            store.remove(layout.blob_key(worst.digest))
+    else:
+        spoilt(address, layout.blob_key(worst.digest), SPOILS["a flipped bit"])
+
+    second = machine(tmp_path, "second")
+    second.run(WEIGHT, tiers=[tier(address)])
+
+    assert {span.name: span.tier for span in second.of(SpanRecorded)} == {
+        entry.path: "origin" if entry == worst else "store" for entry in manifest.files
+    }
+    assert loss == "lost" or Home(second.home).suspect(worst.digest).exists()
+
+
 def test_what_lies_on_a_volume_is_verified_and_not_copied(hub: Hub, tmp_path: Path) -> None:
     first = machine(tmp_path, "first")
     first.run(WEIGHT)
