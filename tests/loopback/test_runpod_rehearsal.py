@@ -237,6 +237,34 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     assert "no model" in json.loads(ended.data["error"])["message"]
 
 
+BALANCED = VOICE.replace('(name="voice")', '(name="voice", overrides={"runpod": {"mode": "http"}})')
+
+
+def test_an_endpoint_behind_the_load_balancer_is_rehearsed_over_http(tmp_path: Path) -> None:
+    app = a_project(tmp_path / "project", BALANCED)
+
+    told = rehearsed(app, "speak", "-i", "text=you", "--requests", "2")
+    stream = rehearsed(app, "count", "-i", "upto=2")
+
+    assert (told["worker"], told["results"], told["ended"]) == ("ready", ["hello you"] * 2, "in order")
+    assert json.loads(Path(told["trace"]).read_text())["anchors"]["request_s"] < told["ready_s"]
+    assert stream["result"] == [{"n": 0}, {"n": 1}]
+
+
+def test_behind_the_load_balancer_too_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
+    broken = BALANCED.replace('self.greeting = "hello"', 'raise RuntimeError("no model")')
+    app = str(a_project(tmp_path / "project", broken))
+
+    ended = coldstart("rehearse", app, "--target", "runpod", "--json")
+    faulty = refused(a_project(tmp_path / "queue", BALANCED), "--fault", "refused")
+    terminated = rehearsed(a_project(tmp_path / "ended", BALANCED), "--fault", "terminated")
+
+    assert (ended.code, ended.data["answers"]) == (6, 0)
+    assert "no model" in ended.data["error"]
+    assert "has none" in faulty["error"]
+    assert (terminated["answers"], terminated["ended"]) == (0, "in order")
+
+
 def test_a_model_for_a_gpu_is_rehearsed_where_there_is_none(tmp_path: Path) -> None:
     carded = VOICE.replace('(name="voice")', '(name="voice", gpu=["L4"])')
 

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -39,6 +40,23 @@ class Answered:
 
     status: int
     body: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What an endpoint of ours said, whatever its status."""
+
+    status: int
+    content: bytes
+
+    def lines(self) -> Iterator[Any]:
+        """One object, or one on each line; nothing that is no JSON."""
+        with suppress(ValueError):
+            yield json.loads(self.content)
+            return
+        for line in self.content.splitlines():
+            with suppress(ValueError):
+                yield json.loads(line)
 
 
 class Client:
@@ -72,6 +90,17 @@ class Client:
     def delete(self, path: str) -> None:
         """Gone afterwards, whether or not it was there."""
         self._asked("DELETE", path, allowed=(HTTPStatus.NOT_FOUND,))
+
+    def reply(self, method: str, url: str, body: Mapping[str, Any] | None = None, *, limit_s: float) -> Reply:
+        """Of a worker, asked once: what it refuses is its own business to explain."""
+        try:
+            with self._open(method, url, body, {}, limit_s) as answer:
+                return Reply(status=answer.status, content=answer.read())
+        except error.HTTPError as refused:
+            with refused:
+                return Reply(status=refused.code, content=refused.read())
+        except (error.URLError, TimeoutError, ConnectionError) as lost:
+            raise _unreachable(lost, url) from lost
 
     def lines(self, path: str, last: str, *, quiet_s: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Server-sent events of a log as they come, each with where to go on from; until it falls quiet."""

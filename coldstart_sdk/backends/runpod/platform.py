@@ -16,18 +16,17 @@ from typing import Any
 from urllib.parse import quote
 
 from coldstart_sdk.backends.runpod import diff, dockerfile, models
+from coldstart_sdk.backends.runpod.balanced import Balanced
 from coldstart_sdk.backends.runpod.client import Client
 from coldstart_sdk.backends.runpod.diff import Change
 from coldstart_sdk.backends.runpod.graph import Graph
 from coldstart_sdk.backends.runpod.image import Builder, build_and_push
+from coldstart_sdk.backends.runpod.smoke import LIMIT_S, OVER, Smoke, fix, of_job, reason
 from coldstart_sdk.errors import ColdstartError, PlatformError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.redact import redact
 
-OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 POLL_S = 1.0
-SMOKE_S = 1200.0
-"""How long the first answer may take: an image has to be pulled, and a model to be loaded."""
 QUIET_S = 5.0
 """A log that says nothing for so long has told what there was."""
 LOOK_POLLS = 5
@@ -62,7 +61,7 @@ class Platform:
         """What a deploy would change, field by field."""
         return tuple(map(str, self._compared(plan, bundle, make=False).changed))
 
-    def deploy(self, plan: Plan, bundle: Path, *, smoke_s: float = SMOKE_S) -> Mapping[str, Any]:
+    def deploy(self, plan: Plan, bundle: Path, *, smoke_s: float = LIMIT_S) -> Mapping[str, Any]:
         """Make what is live equal to the bundle; a second time there is nothing to do."""
         found = self._compared(plan, bundle, make=True)
         if not found.changed and found.live is not None:
@@ -138,7 +137,7 @@ class Platform:
         try:
             if len(rest) < len(changed):
                 self._attach(made["id"], wanted[_MODELS])
-            smoke = self._smoke(made, bundle, smoke_s)
+            smoke = self._smoke(smoke_s).ask(made, bundle)
         except ColdstartError as failed:
             self._back(made, live, changed)
             back = "what was live before is live again" if live else "the new endpoint was removed"
@@ -179,52 +178,8 @@ class Platform:
         made = found[0] if found else self._client.post(_VOLUMES, body)
         return {"networkVolumes": [made["id"]]}
 
-    def _smoke(self, made: Mapping[str, Any], bundle: Path, limit_s: float) -> dict[str, Any]:
-        """The test input once, by the queue: a first answer outlives what a direct call may take."""
-        urls = made.get("requestUrls") or {}
-        if "run" not in urls:
-            return {}
-        given = json.loads((bundle / "test_input.json").read_text(encoding="utf-8"))
-        began = time.monotonic()
-        told = self._until_over(made, given["input"], limit_s)
-        if told["status"] != "COMPLETED":
-            raise PlatformError(
-                redact(f"the first request ended as {told['status']}: {_reason(told)}"),
-                fix=_fix(told) or "Look at what its workers said: coldstart logs.",
-                where=str(made["id"]),
-            )
-        first = {"first_answer_s": round(time.monotonic() - began, 3), "delay_ms": told.get("delayTime")}
-        return first | self._first_start(made)
-
-    def _first_start(self, made: Mapping[str, Any]) -> dict[str, Any]:
-        """How the worker started, from the worker itself."""
-        told = self._until_over(made, {"endpoint": "trace"}, 60.0)
-        output = told.get("output")
-        trace = output[0] if isinstance(output, list) and output else output
-        if not isinstance(trace, Mapping) or "spans" not in trace:
-            return {}
-        from coldstart_sdk.trace.model import Trace  # noqa: PLC0415 - only after a first start
-        from coldstart_sdk.trace.waterfall import render  # noqa: PLC0415 - as above
-
-        sys.stderr.write(render(Trace.from_json(json.dumps(trace)), width=100) + "\n")
-        return {"ready_s": trace["anchors"]["ready_s"]}
-
-    def _until_over(self, made: Mapping[str, Any], arguments: Any, limit_s: float) -> Mapping[str, Any]:  # noqa: ANN401 - plain JSON
-        urls = made["requestUrls"]
-        job = self._client.post(urls["run"], {"input": arguments})
-        ends = time.monotonic() + limit_s
-        while True:
-            told: Mapping[str, Any] = self._client.get(_of(urls["status"], job["id"]))
-            if told["status"] in OVER:
-                return told
-            if time.monotonic() > ends:
-                self._client.post(_of(urls["cancel"], job["id"]), {})
-                raise PlatformError(
-                    f"no answer within {limit_s:g} s; workers: {self._workers_line(made['id'])}",
-                    fix="Look at what its workers said: coldstart logs.",
-                    where=str(made["id"]),
-                )
-            self._pause()
+    def _smoke(self, limit_s: float) -> Smoke:
+        return Smoke(client=self._client, workers=self._workers_line, poll_s=self._poll_s, limit_s=limit_s)
 
     # ---- the other verbs
 
@@ -300,14 +255,13 @@ class Platform:
         """Chunks as they come, or the one output; who stops listening cancels it."""
         urls = self._live(app).get("requestUrls") or {}
         if "run" not in urls:
-            path = f"/{endpoint}" if endpoint else "/"
-            yield self._client.post(f"{urls['base'].rstrip('/')}{path}", dict(arguments)).get("result")
+            yield from Balanced(self._client, urls["base"]).call(endpoint, arguments)
             return
         job = self._queued(urls, endpoint, arguments)
         try:
             yield from self._answers(urls, job)
         except (GeneratorExit, KeyboardInterrupt):
-            self._client.post(_of(urls["cancel"], job), {})
+            self._client.post(of_job(urls["cancel"], job), {})
             raise
 
     def submit(self, app: str, endpoint: str | None, arguments: Mapping[str, Any]) -> str:
@@ -333,7 +287,7 @@ class Platform:
     def _answers(self, urls: Mapping[str, str], job: str) -> Iterator[Any]:
         chunks = 0
         while True:
-            told = self._client.get(_of(urls["stream"], job))
+            told = self._client.get(of_job(urls["stream"], job))
             for chunk in told.get("stream") or ():
                 chunks += 1
                 yield chunk["output"]
@@ -341,11 +295,11 @@ class Platform:
                 break
             if not told.get("stream"):
                 self._pause()
-        told = self._client.get(_of(urls["status"], job))
+        told = self._client.get(of_job(urls["status"], job))
         if told["status"] != "COMPLETED":
             raise PlatformError(
-                redact(f"the request ended as {told['status']}: {_reason(told)}"),
-                fix=_fix(told) or "Look at what its workers said: coldstart logs.",
+                redact(f"the request ended as {told['status']}: {reason(told)}"),
+                fix=fix(told) or "Look at what its workers said: coldstart logs.",
                 where=job,
             )
         if not chunks:
@@ -497,29 +451,6 @@ def _told(live: Mapping[str, Any] | None, changed: tuple[Change, ...], what: str
     }
 
 
-def _of(url: str, job: str) -> str:
-    """RunPod's addresses hold a place for the job's id."""
-    return url.replace("{job_id}", quote(job))
-
-
 def _image_of(release: Mapping[str, Any]) -> str | None:
     images = [entry["new"] for entry in release["diff"] if entry["field"] == "template.imageName"]
     return str(images[0]) if images and images[0] else None
-
-
-def _reason(told: Mapping[str, Any]) -> str:
-    """What a failed job says, from our worker's own words or from RunPod's."""
-    said = told.get("error")
-    try:
-        ours = json.loads(said) if isinstance(said, str) else said
-        return str(ours["message"]) if isinstance(ours, Mapping) and "message" in ours else str(said)
-    except ValueError:
-        return str(said)
-
-
-def _fix(told: Mapping[str, Any]) -> str | None:
-    try:
-        ours = json.loads(told.get("error") or "")
-    except (ValueError, TypeError):
-        return None
-    return str(ours["fix"]) if isinstance(ours, Mapping) and "fix" in ours else None

@@ -194,7 +194,10 @@ class Worker:
             hosts=("*",),  # it stands in front, and asks for the account's key
             token=os.environ.get("COLDSTART_TOKEN"),
         )
-        witness = Witness(self.plan, self.site_home, self.journal)
+        witness = Witness(self.plan, self.site_home)
+        for said_before in self.journal.events:
+            witness(said_before)
+        witness.journal.also(self.journal)
         recorder = self._recorder(witness.journal)
         life = Lifecycle(
             self.plan,

@@ -78,6 +78,8 @@ class Control:
         self.secrets: set[str] = set()
         self.has_no_graph = False
         self.is_out_of_stock = False
+        self.balanced = ""
+        """Where the worker of a load-balanced endpoint listens; empty: nowhere."""
         self.models: dict[str, list[str]] = {}
         """References of cached models, by endpoint."""
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
@@ -265,6 +267,7 @@ class Control:
     def _urls(self, kind: str) -> dict[str, str]:
         base = f"{self.jobs.address}/v2/{ENDPOINT}"
         if kind == "LOAD_BALANCER":
+            base = self.balanced or base
             return {"base": base, "health": f"{base}/ping"}
         plain = {"run": "run", "runSync": "runsync", "purgeQueue": "purge-queue", "health": "health"}
         of_job = ("status", "stream", "cancel", "retry")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coldstart_sdk.backends.runpod import dockerfile
+from coldstart_sdk.backends.runpod.body import is_http
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.rehearsal.link import speed
@@ -108,6 +109,11 @@ def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) 
         raise UsageError("state=store, and there is no store", fix="Declare store=, or add --store URL.")
     if wish.state == "baked" and not dockerfile.baked(plan):
         raise UsageError("state=baked, and no weight is baked", fix='Declare place="image", or leave it out.')
+    if is_http(plan) and wish.fault in {"refused", "cancelled"}:
+        raise UsageError(
+            f"fault={wish.fault} is of a queue, and this endpoint has none",
+            fix="Take fault=terminated, or declare the mode queue.",
+        )
     if wish.image and (clash := said.keys() & {"python", "disk"}):
         raise UsageError(
             f"{min(clash)} is of a worker outside of an image",
