@@ -232,3 +232,16 @@ def test_a_key_that_may_not_call_is_told_so_at_once(tmp_path: Path) -> None:
             cloud.deploy()
 
         assert "RUNPOD_API_KEY" in refused.value.fix
+
+
+def test_an_answer_that_breaks_off_is_told_so(tmp_path: Path) -> None:
+    dying = BALANCED.replace('raise ValueError("too far")', "os._exit(1)").replace(
+        "@warm_model", "import os\n@warm_model", 1
+    )
+    with Cloud(tmp_path, dying) as cloud:
+        cloud.deploy()
+
+        with pytest.raises(PlatformError, match=r"broke off|cannot be reached") as refused:
+            list(cloud.platform.invoke("voice", "count", {"upto": 5}))
+
+        assert refused.value.fix

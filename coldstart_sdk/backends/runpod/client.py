@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib import error, request
 from urllib.parse import urlsplit
@@ -99,6 +100,12 @@ class Client:
         except error.HTTPError as refused:
             with refused:
                 return Reply(status=refused.code, content=refused.read())
+        except HTTPException as cut:
+            raise PlatformError(
+                "the answer broke off",
+                fix="Look at what its workers said: coldstart logs.",
+                where=safe_url(url),
+            ) from cut
         except (error.URLError, TimeoutError, ConnectionError) as lost:
             raise _unreachable(lost, url) from lost
 
