@@ -6,10 +6,12 @@ what else this machine does. Where only work can be wasted, as in imports withou
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks import limits
 
 HEAD = "import io, os, sys, time\nfrom coldstart_sdk import Container, Weights, endpoint, hook, warm_model\n"
 SPEAK = """\
@@ -34,6 +38,8 @@ PIECE_S = 0.05
 BYTES_S = 4e6
 """What the origin gives to each connection."""
 _LARGE_BYTES = 64_000_000
+_READS_PER_S, _PAGE_BYTES = 500, 4096
+"""Of the slow disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,10 @@ class Pair:
     """Leave the import of the file out of both: it is the same, and varies more than the waste."""
     again: bool = False
     """The second start on one machine is the one to look at."""
+    cores: float | None = None
+    """Fewer cores than the machine has, by a quota."""
+    slow_disk: bool = False
+    """A disk that answers few reads in a second, as a network volume does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,57 @@ def pairs(origin: str, waste_s: float) -> tuple[Pair, ...]:
         *_of_work(origin, waste_s),
         *_of_first(origin, waste_s),
     )
+
+
+def machine_pairs() -> tuple[Pair, ...]:
+    """Those whose cost is the machine's own: a compiler's, a quota's, a disk's."""
+    mapped = """
+    file = open(os.environ['PAGES_FILE'], 'rb')
+    {}
+    for page in random.Random(1).sample(range(0, len(pages), 4096), len(pages) // 4096):
+        self.sum = pages[page]
+    """
+    whole = "pages = file.read()"
+    by_page = "pages = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ); pages.madvise(mmap.MADV_RANDOM)"
+    work = (
+        "torch.set_num_threads({})\nfor _ in range(150):\n    torch.ones(400, 400) @ torch.ones(400, 400)\n"
+    )
+    graph = "torch.compile(lambda x: (torch.sin(x) + 1).sum())(torch.ones(100))\n"
+    torch = "import torch\n"
+    elsewhere = f"import tempfile\nos.environ['TORCHINDUCTOR_CACHE_DIR'] = tempfile.mkdtemp()\n{torch}"
+    return (
+        Pair(
+            rule="mapped-weights",
+            slow_disk=True,
+            wasteful=load(mapped.format(by_page), top="import mmap, random\n"),
+            mended=load(mapped.format(whole), top="import random\n"),
+        ),
+        Pair(
+            rule="too-many-threads",
+            cores=1.0,
+            beside_import=True,
+            wasteful=load(work.format(8), top=torch),
+            mended=load(work.format(1), top=torch),
+        ),
+        Pair(
+            rule="compile-cache-missed",
+            again=True,
+            beside_import=True,
+            wasteful=load(graph, top=elsewhere),
+            mended=load(graph, top=torch),
+        ),
+    )
+
+
+def bypassing() -> Project:
+    """A graph that no cache may hold; its cost cannot be told from that of a miss."""
+    twice = (
+        "import torch\nclass Twice(torch.autograd.Function):\n"
+        "    @staticmethod\n    def forward(ctx, x): return x * 2\n"
+        "    @staticmethod\n    def backward(ctx, g): return g * 2\n"
+    )
+    code = "torch.compile(lambda x: Twice.apply(x).sum())(torch.ones(9, requires_grad=True))"
+    return load(code, top=twice)
 
 
 def _weights(origin: str, waste_s: float) -> str:
@@ -271,8 +332,22 @@ class Workshop:
         compiler.write_text(f"#!/bin/sh\nsleep {waste_s}\n")
         compiler.chmod(0o755)
         self._model = folder / "model.pt"
+        self._pages_file = folder / "pages.bin"
+        self._waste_s = waste_s
 
-    def run(self, name: str, project: Project, *, again: bool = False) -> Ran:
+    def look(self, pair: Pair, project: Project) -> Ran:
+        """One start of either of the two, as the pair asks for it."""
+        name = "wasteful" if project is pair.wasteful else "mended"
+        with contextlib.ExitStack() as limited:
+            under: tuple[str, ...] = ()
+            if pair.cores:
+                under = limited.enter_context(limits.cores(pair.cores))
+            if pair.slow_disk:
+                under = limited.enter_context(limits.reads(_READS_PER_S, of=self._pages()))
+                _forget(self._pages())
+            return self.run(name, project, again=pair.again, under=under)
+
+    def run(self, name: str, project: Project, *, again: bool = False, under: tuple[str, ...] = ()) -> Ran:
         """One start from an empty home, or the one after it, and three requests."""
         app = self.folder / name / "app.py"
         app.parent.mkdir(exist_ok=True)
@@ -281,7 +356,8 @@ class Workshop:
             env = {**self._env(project), "COLDSTART_HOME": home}
             for _ in range(again):
                 _coldstart(env, "run", str(app), "-i", "text=hi", "--quiet")
-            told = json.loads(_coldstart(env, "explain", str(app), "-i", "text=hi", "--json", "--quiet"))
+            explain = ("explain", str(app), "-i", "text=hi", "--json", "--quiet")
+            told = json.loads(_coldstart(env, *explain, under=under))
             return _ran(told, json.loads(Path(told["trace"]).read_text()))
 
     def _env(self, project: Project) -> dict[str, str]:
@@ -296,7 +372,15 @@ class Workshop:
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "MODEL_FILE": str(self._tensors()) if "MODEL_FILE" in project.body else "",
+            "PAGES_FILE": str(self._pages()),
+            "CXX": shutil.which("g++") or "g++",
         }
+
+    def _pages(self) -> Path:
+        if not self._pages_file.exists():
+            self._pages_file.write_bytes(os.urandom(_PAGE_BYTES * round(_READS_PER_S * self._waste_s)))
+            os.sync()
+        return self._pages_file
 
     def _tensors(self) -> Path:
         if not self._model.exists():
@@ -312,8 +396,14 @@ def _text(project: Project) -> str:
     return f"{HEAD}{project.top}\n@warm_model({options})\nclass Model:\n{project.speak}\n{body}\n"
 
 
-def _coldstart(env: Mapping[str, str], *arguments: str) -> str:
-    command = [sys.executable, "-m", "coldstart_sdk.cli", *arguments]
+def _forget(file: Path) -> None:
+    """Put it out of the page cache."""
+    with file.open("rb") as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _coldstart(env: Mapping[str, str], *arguments: str, under: tuple[str, ...] = ()) -> str:
+    command = [*under, sys.executable, "-m", "coldstart_sdk.cli", *arguments]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout

@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.broken import Pair, Ran, Workshop, clean, origin, pairs
+from benchmarks.broken import Pair, Ran, Workshop, clean, machine_pairs, origin, pairs
 from benchmarks.paired import machine
 
 
@@ -26,7 +26,8 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder, origin() as address:
         workshop, kept = Workshop(Path(folder), said.waste), 0
-        found = [pair for pair in pairs(address, said.waste) if not said.only or pair.rule in said.only]
+        every = (*pairs(address, said.waste), *machine_pairs())
+        found = [pair for pair in every if not said.only or pair.rule in said.only]
         for pair in found:
             kept += _judge(workshop, pair, said.rounds)
         blameless = clean(address, said.waste)
@@ -39,9 +40,9 @@ def _judge(workshop: Workshop, pair: Pair, rounds: int) -> bool:
     wasteful, mended, promised = [], [], []
     fired: set[str] = set()
     for _ in range(rounds):
-        one = workshop.run("wasteful", pair.wasteful, again=pair.again)
+        one = workshop.look(pair, pair.wasteful)
         wasteful.append(_took_s(one, pair))
-        mended.append(_took_s(workshop.run("mended", pair.mended, again=pair.again), pair))
+        mended.append(_took_s(workshop.look(pair, pair.mended), pair))
         promised.append(one.promised.get(pair.rule, 0.0))
         fired |= one.fired - {pair.rule}
     saved_s = statistics.median(wasteful) - statistics.median(mended)

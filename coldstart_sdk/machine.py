@@ -234,7 +234,7 @@ def _positive(value: str, name: str) -> int | None:
 
 def _cgroup_cores(root: Path) -> Iterator[float]:
     """Each quota on the way from this process's control group up to the root; the tightest one holds."""
-    for group in _groups(root, "cpu"):
+    for group in groups("cpu", root):
         v2 = _text(group / "cpu.max").split()
         v1 = [_text(group / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period")]
         for quota, period in (pair for pair in (v2, v1) if len(pair) == 2):  # noqa: PLR2004 - a quota and its period
@@ -243,13 +243,13 @@ def _cgroup_cores(root: Path) -> Iterator[float]:
 
 
 def _cgroup_memory(root: Path) -> Iterator[int]:
-    for group in _groups(root, "memory"):
+    for group in groups("memory", root):
         for name in ("memory.max", "memory.limit_in_bytes"):
             if (limit := _text(group / name).strip()).isdigit():
                 yield int(limit)
 
 
-def _groups(root: Path, controller: str) -> Iterator[Path]:
+def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
     """Folders of this process's control groups, v2 and v1, its own first and then upward.
 
     Inside a container the path may be the host's, which is not mounted there: its folders are absent, and the

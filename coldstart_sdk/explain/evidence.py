@@ -11,6 +11,7 @@ from coldstart_sdk.explain.graph import QUOTA, Graph, Stretch
 from coldstart_sdk.plan import Plan, StepKind
 from coldstart_sdk.recorder.names import DOWNLOAD
 from coldstart_sdk.trace import metrics
+from coldstart_sdk.trace.build import declared
 from coldstart_sdk.trace.model import Request, Span, Trace
 from coldstart_sdk.trace.path import before_ready
 
@@ -37,6 +38,15 @@ class Evidence:
     def steps(self) -> tuple[Span, ...]:
         """Those that READY could have waited for, and that ended well."""
         return tuple(step for step in before_ready(self.trace) if step.outcome is Outcome.DONE)
+
+    @cached_property
+    def declared(self) -> Mapping[str, str]:
+        """What the plan said of idle times and snapshots; empty of a trace that does not tell."""
+        return declared(self.plan) if self.plan else self.trace.declared
+
+    @property
+    def backend(self) -> str | None:
+        return self.plan.backend if self.plan else self.trace.backend
 
     def of_kind(self, *kinds: StepKind) -> tuple[Span, ...]:
         return tuple(step for step in self.steps if kind_of(step) in {kind.value for kind in kinds})

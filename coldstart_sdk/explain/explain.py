@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.finding import Advice, Explanation, Finding
-from coldstart_sdk.explain.graph import Graph
+from coldstart_sdk.explain.graph import Cut, Graph, Move
 from coldstart_sdk.explain.rules import RULES
 from coldstart_sdk.trace import metrics
 
@@ -85,5 +85,9 @@ def _of_first_answer(findings: Sequence[Finding], least_s: float, answer_s: floa
 
 
 def _shortens_s(graph: Graph, finding: Finding) -> float:
-    """How much less work it would be, wherever it is done."""
-    return graph.lasts_s() - graph.after(finding.changes).lasts_s()
+    """How much less its steps would do, whether somebody else does it beside them or not."""
+    changes = [
+        Cut(step=change.step, stretches=change.stretches) if isinstance(change, Move) else change
+        for change in finding.changes
+    ]
+    return graph.lasts_s() - graph.after(changes).lasts_s()

@@ -81,6 +81,8 @@ class Move:
     name: str
     stretches: tuple[Stretch, ...]
     lane: Lane
+    before: tuple[str, ...] = ()
+    """Who waits for that; without any the step itself does."""
 
 
 Change: TypeAlias = Cut | Less | AtMost | Takes | Drop | Free | Move
@@ -235,9 +237,11 @@ class Graph:
             bytes=0,
             cpu_s=node.works_s - cut.works_s,
         )
-        cut = replace(cut, after=(*cut.after, fresh.name))
-        before = {other.name: other for other in earlier}
-        return replace(self, nodes={**before, fresh.name: fresh, **self.nodes, cut.name: cut})
+        nodes = {**_inserted(self.nodes, fresh, before=cut.name), cut.name: cut}
+        for name in change.before or (cut.name,):
+            if waiting := nodes.get(name):
+                nodes[name] = replace(waiting, after=(*waiting.after, fresh.name))
+        return replace(self, nodes=nodes)
 
     def _floor_s(self) -> float:
         """No start is over before its CPU time on all cores is."""
@@ -245,6 +249,16 @@ class Graph:
             return 0.0
         first_s = sum(node.lasts_s for node in self.nodes.values() if node.beginning)
         return first_s + sum(node.works_s for node in self.nodes.values() if not node.beginning) / self.cores
+
+
+def _inserted(nodes: Mapping[str, Node], fresh: Node, *, before: str) -> Mapping[str, Node]:
+    """In their order, with the fresh one just before that other."""
+    found: dict[str, Node] = {}
+    for name, node in nodes.items():
+        if name == before:
+            found[fresh.name] = fresh
+        found[name] = node
+    return found
 
 
 def _node(span: Span, before: Mapping[str, Node]) -> Node:

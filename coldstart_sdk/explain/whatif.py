@@ -63,6 +63,11 @@ def suppose(evidence: Evidence, supposed: Supposed) -> Otherwise:
     return Otherwise(ready_s=graph.ready_s(), was_s=evidence.graph.was_s, suppositions=tuple(said))
 
 
+def before_cut(evidence: Evidence) -> tuple[str, ...]:
+    """What a CPU snapshot has behind it."""
+    return tuple(name for name in evidence.graph.nodes if name.partition(":")[0] in _BEFORE_CPU_CUT)
+
+
 def bytes_per_s(text: str) -> float:
     """`10Gbit`, `900Mbit/s`, `1.2GB/s`, `80MB`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(bit|b|B)(?:/s|ps)?", text.strip(), re.IGNORECASE)
@@ -91,7 +96,7 @@ def _snapshot(evidence: Evidence, supposed: Supposed) -> _Made:
         return (), ()
     names = evidence.graph.nodes
     if supposed.snapshot is Snapshot.CPU:
-        gone = [name for name in names if name.partition(":")[0] in _BEFORE_CPU_CUT]
+        gone = [*before_cut(evidence)]
         said = "load is on the CPU, and the move to the device in hook.restored"
     else:
         gone = [name for name in names if name.partition(":")[0] not in _AFTER_GPU_CUT]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from coldstart_sdk.events import Resource, now
@@ -22,9 +22,8 @@ def watch(sink: Sink, seams: Seams, instance: object, endpoints: Sequence[Endpoi
     for endpoint in endpoints:
         with suppress(AttributeError, TypeError):  # an instance with slots, or one that guards itself
             method = getattr(instance, endpoint.method)
-            if timed := _timed(method, endpoint, sink):
-                setattr(instance, endpoint.method, timed)
-                seams.also(functools.partial(_unset, instance, endpoint.method))
+            setattr(instance, endpoint.method, _timed(method, endpoint, sink))
+            seams.also(functools.partial(_unset, instance, endpoint.method))
 
 
 def shape(endpoint: EndpointSpec, given: Sequence[object], named: dict[str, Any]) -> str:
@@ -48,7 +47,7 @@ def _shape(value: Any) -> str:  # noqa: ANN401 - a user's value
     return type(value).__name__
 
 
-def _timed(method: Any, endpoint: EndpointSpec, sink: Sink) -> Callable[..., Any] | None:  # noqa: ANN401 - a user's method
+def _timed(method: Any, endpoint: EndpointSpec, sink: Sink) -> Callable[..., Any]:  # noqa: ANN401 - a user's method
     def tell(started_s: float, given: tuple[object, ...], named: dict[str, Any]) -> None:
         sink.span(f"{CALL}:{shape(endpoint, given, named)}", Resource.CPU, started_s, now())
 
@@ -76,12 +75,23 @@ def _timed(method: Any, endpoint: EndpointSpec, sink: Sink) -> Callable[..., Any
         finally:
             tell(started_s, given, named)
 
+    @functools.wraps(method)
+    async def asynchronous_generator(*given: object, **named: object) -> AsyncGenerator[object, None]:
+        started_s = now()
+        try:
+            async with aclosing(method(*given, **named)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            tell(started_s, given, named)
+
     styles: dict[CallStyle, Callable[..., Any]] = {
         CallStyle.PLAIN: plain,
         CallStyle.GENERATOR: generator,
         CallStyle.ASYNC: asynchronous,
+        CallStyle.ASYNC_GENERATOR: asynchronous_generator,
     }
-    return styles.get(endpoint.style)
+    return styles[endpoint.style]
 
 
 def _unset(instance: object, name: str) -> None:

@@ -17,15 +17,11 @@ _STAT_BYTES = 1000
 
 def throttling(root: Path = Path("/")) -> Mapping[str, float]:
     """How often the quota has stopped this control group so far; empty where nothing tells."""
-    for place in (
-        "sys/fs/cgroup/cpu.stat",
-        "sys/fs/cgroup/cpu/cpu.stat",
-        "sys/fs/cgroup/cpu,cpuacct/cpu.stat",
-    ):
+    for group in machine.groups("cpu", root):
         with suppress(OSError, ValueError):
-            pairs = (line.split() for line in (root / place).read_text(encoding="utf-8").splitlines())
+            pairs = (line.split() for line in (group / "cpu.stat").read_text(encoding="utf-8").splitlines())
             stat = {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004 - a name and its figure
-            if "nr_periods" in stat:
+            if stat.get("nr_periods"):
                 seconds = stat.get("throttled_usec", 0.0) / 1e6 or stat.get("throttled_time", 0.0) / 1e9
                 return {
                     PERIODS: stat["nr_periods"],

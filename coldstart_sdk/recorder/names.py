@@ -17,11 +17,24 @@ READ, MOVE = "read", "move"
 CALL = "call"
 """`call:speak(text=12)`: an endpoint, and the shape of what it was given."""
 RUN = "run"
-"""`run:g++`: a compiler that was started."""
+"""`run:g++`: a program that was started, of those that compile, fetch or install."""
+COMPILERS = frozenset(
+    {
+        *("cc", "c++", "gcc", "g++", "clang", "clang++", "nvcc", "hipcc", "ptxas", "rustc"),
+        *("make", "cmake", "ninja", "cargo", "setup.py"),
+    }
+)
+FETCHERS = frozenset(
+    {
+        *("curl", "wget", "aria2c", "git", "rclone", "hf", "huggingface-cli"),
+        *("aws", "s5cmd", "gsutil", "gcloud"),
+    }
+)
+INSTALLERS = frozenset({"pip", "pip3", "uv"})
 COMPILE = "compile"
 """`compile:torch`: a graph that was compiled in the process."""
 DELETE = "delete"
-"""`delete:folder`."""
+"""`delete:folder`, `delete:120 files`."""
 
 SOURCES, SOURCES_S = "sources_compiled", "sources_compiled_s"
 """Python files that had no usable bytecode."""

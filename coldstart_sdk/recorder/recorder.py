@@ -21,7 +21,6 @@ from coldstart_sdk.events import (
     Event,
     FactsSeen,
     RequestEnded,
-    Resource,
     State,
     StateChanged,
     StepEnded,
@@ -31,12 +30,13 @@ from coldstart_sdk.events import (
 )
 from coldstart_sdk.recorder import imports, machine_facts
 from coldstart_sdk.recorder.environment import Environment, cache_key
-from coldstart_sdk.recorder.names import DELETE, FAULTS, UNUSED, USED
+from coldstart_sdk.recorder.names import FAULTS, UNUSED, USED
 from coldstart_sdk.recorder.seams import Seams
 from coldstart_sdk.recorder.sink import Sink
 from coldstart_sdk.spec import Spec
 
 if TYPE_CHECKING:
+    from coldstart_sdk.recorder.deletions import Deletions
     from coldstart_sdk.recorder.sockets import Wires
     from coldstart_sdk.recorder.tensors import Tensors
 
@@ -77,11 +77,15 @@ class Recorder:
         self._requests = 0
         self._looking: threading.Thread | None = None
         self._open = True
+        self._deletions: Deletions | None = None
+        for one in ("unlink", "remove"):
+            self._seams.replace(os, one, self._deleting_file)
         self._seams.replace(threading.Thread, "start", self._starting)
+        self._seams.replace(os, "system", self._asking_the_shell)
         then = {
             "socket": self._watch_sockets,
-            "subprocess": self._watch_compilers,
-            "shutil": self._watch_deletions,
+            "subprocess": self._watch_programs,
+            "shutil": self._watch_folders,
             "torch": self._watch_tensors,
             "torch._dynamo.callback": self._watch_tensors,
             "safetensors.torch": self._watch_tensors,
@@ -140,6 +144,8 @@ class Recorder:
         if after is not None and after > before:
             self._sink.count({FAULTS: float(after - before)}, step=step)
         self._tell_wires(step)
+        if self._deletions:
+            self._deletions.step_ends(step)
         if self._tensors:
             self._tensors.step_ends(step)
         self._sink.end(step)
@@ -176,25 +182,47 @@ class Recorder:
 
         self._wires = sockets.watch(self._sink, self._seams, self._tell_bytes_themselves)
 
-    def _watch_compilers(self, subprocess: ModuleType) -> None:
-        from coldstart_sdk.recorder import compilers  # noqa: PLC0415 - as above
+    def _watch_programs(self, subprocess: ModuleType) -> None:
+        from coldstart_sdk.recorder import programs  # noqa: PLC0415 - as above
 
-        compilers.watch(self._sink, self._seams, subprocess)
+        programs.watch(self._sink, self._seams, subprocess)
 
-    def _watch_deletions(self, shutil: ModuleType) -> None:
-        self._seams.replace(shutil, "rmtree", self._deleting)
+    def _watch_folders(self, shutil: ModuleType) -> None:
+        self._seams.replace(shutil, "rmtree", self._deleting_folder)
 
-    def _deleting(self, original: Any) -> Any:  # noqa: ANN401 - shutil.rmtree
-        def rmtree(path: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - what it takes
-            started_s = now()
-            try:
-                return original(path, *arguments, **options)
-            finally:
-                name = str(path).rpartition("/")[2]
-                self._sink.span(f"{DELETE}:{name}", Resource.DISK, started_s, now())
+    def _deleting_folder(self, original: Any) -> Any:  # noqa: ANN401 - shutil.rmtree
+        def rmtree(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - what it takes
+            return self._seen_deletions().folder(original, *arguments, **options)
 
         rmtree.avoids_symlink_attacks = getattr(original, "avoids_symlink_attacks", False)  # type: ignore[attr-defined] # part of the documented function
         return rmtree
+
+    def _deleting_file(self, original: Any) -> Any:  # noqa: ANN401 - os.unlink
+        def delete(path: Any, *, dir_fd: int | None = None) -> None:  # noqa: ANN401 - what it takes
+            if self._open:
+                self._seen_deletions().file(original, path, dir_fd)
+            else:  # somebody has kept it
+                original(path, dir_fd=dir_fd)
+
+        # shutil asks, when it is imported, whether this one can be trusted with folders.
+        os.supports_dir_fd.add(delete)
+        self._seams.also(lambda: os.supports_dir_fd.discard(delete))
+        return delete
+
+    def _seen_deletions(self) -> Deletions:
+        if self._deletions is None:
+            from coldstart_sdk.recorder.deletions import Deletions  # noqa: PLC0415 - as above
+
+            self._deletions = Deletions(self._sink)
+        return self._deletions
+
+    def _asking_the_shell(self, original: Any) -> Any:  # noqa: ANN401 - os.system
+        def system(command: Any) -> int:  # noqa: ANN401 - what it takes
+            from coldstart_sdk.recorder import programs  # noqa: PLC0415 - as above
+
+            return programs.waited(original, command, self._sink)
+
+        return system
 
     def _watch_tensors(self, module: ModuleType) -> None:
         from coldstart_sdk.recorder.tensors import Tensors  # noqa: PLC0415 - as above

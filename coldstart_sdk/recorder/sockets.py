@@ -129,5 +129,6 @@ def _carried(connected: socket.socket) -> _Carried | None:
         return None
     sent_ms, _, received_ms = struct.unpack_from("=3I", info, _SINCE_DATA)
     sent, received = struct.unpack_from("=2Q", info, _CARRIED)
-    since_ms = received_ms if received >= sent else sent_ms
+    # Whoever sends waits for the answer after it: what was sent last may lie in a buffer for long.
+    since_ms = received_ms if received >= sent else min(sent_ms, received_ms)
     return _Carried(received, sent, now() - since_ms / 1000)

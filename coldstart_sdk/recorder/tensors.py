@@ -40,6 +40,8 @@ _DRAWS = (
     "orthogonal_",
     "sparse_",
 )
+_FILLS = ("normal_", "uniform_")
+"""Methods of a tensor that libraries fill one with by themselves."""
 _LEAST_S = 0.001
 
 
@@ -52,6 +54,8 @@ class Tensors:
         self._project = str(project) + os.sep
         self._began_s: dict[int, float] = {}
         self._last: dict[str, float] = {}
+        self._drawn = threading.local()
+        """Whether the calling thread is in a draw: some are made of others."""
 
     def watch(self, module: ModuleType) -> None:
         """Watch this module, which has just been loaded."""
@@ -65,6 +69,8 @@ class Tensors:
     def _torch(self, torch: Any) -> None:  # noqa: ANN401 - the module
         for name in _DRAWS:
             self._seams.replace(torch.nn.init, name, self._drawing)
+        for name in _FILLS:
+            self._seams.replace(torch.Tensor, name, self._drawing)
         self._seams.replace(torch, "load", self._reading)
         self._seams.replace(torch.nn.Module, "to", self._moving)
         self._seams.replace(torch.nn.Module, "cuda", self._moving)
@@ -84,12 +90,19 @@ class Tensors:
     # ---- wrappers
 
     def _drawing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        drawing = self._drawn
+
         @functools.wraps(original)
-        def draw(*arguments: object, **options: object) -> object:
+        def draw(*arguments: Any, **options: Any) -> object:  # noqa: ANN401 - a tensor, and how it is filled
+            filled = arguments[0] if arguments else options.get("tensor")
+            if getattr(drawing, "is_told", False) or getattr(filled, "is_meta", False):
+                return original(*arguments, **options)
+            drawing.is_told = True
             started_s = now()
             try:
                 return original(*arguments, **options)
             finally:
+                drawing.is_told = False
                 self._sink.count({INITS: 1.0, INITS_S: now() - started_s})
 
         return draw

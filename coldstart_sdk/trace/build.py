@@ -29,7 +29,17 @@ from coldstart_sdk.events import (
     TierTried,
 )
 from coldstart_sdk.plan import Note, Plan, Stage, Step, StepKind, Work
-from coldstart_sdk.trace.model import STILL_RUNNING, Anchors, Request, Span, Trace, Tried
+from coldstart_sdk.trace.model import (
+    IDLE,
+    LEAST,
+    SNAPSHOT,
+    STILL_RUNNING,
+    Anchors,
+    Request,
+    Span,
+    Trace,
+    Tried,
+)
 from coldstart_sdk.trace.path import INTERPRETER, SDK, mark
 
 E = TypeVar("E")
@@ -73,8 +83,15 @@ def build(events: Sequence[Event], plan: Plan | None, *, wall_start: float | Non
             requests=tuple(_request(event, zero_s) for event in _of(RequestEnded, ordered)),
             never_started=_never_started(plan, steps) if anchors.ready_s is None else (),
             notes=_notes(ordered, plan, anchors),
+            declared=declared(plan) if plan else {},
         )
     )
+
+
+def declared(plan: Plan) -> Mapping[str, str]:
+    """What of a plan its trace keeps."""
+    scale = plan.spec.scale
+    return {IDLE: f"{scale.idle_s:g}", LEAST: str(scale.min), SNAPSHOT: plan.snapshot.value}
 
 
 @dataclass

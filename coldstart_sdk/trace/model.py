@@ -21,6 +21,8 @@ CORES = "cores"
 """Machine fact: how many cores this process may use; a quota counts."""
 GPU_MEMORY = "gpu_memory_used_bytes"
 """Machine fact: bytes in use on the device, seen last."""
+IDLE, LEAST, SNAPSHOT = "idle_s", "least_workers", "snapshot"
+"""What of a plan a trace keeps: how long a worker idles, how many are never let go, what is kept of one."""
 STILL_RUNNING = "still running at the last event"
 """Reason of a span whose end nobody saw."""
 
@@ -139,6 +141,8 @@ class Trace:
     never_started: tuple[str, ...] = ()
     """Steps that a start which did not get to READY owed."""
     notes: tuple[Note, ...] = ()
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """What of its plan explains it: IDLE, LEAST, SNAPSHOT."""
 
     @property
     def steps(self) -> tuple[Span, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import broken
+from benchmarks import broken, variants
 from benchmarks.broken import REMARKS, Workshop
+from benchmarks.limits import UnlimitedError
 from coldstart_sdk.rehearsal.faults import Refuse
 from coldstart_sdk.rehearsal.hub import Hub
 
@@ -37,6 +39,43 @@ def test_a_waste_is_found_by_its_rule_alone(rule: str, workshop: Workshop, origi
     ran = workshop.run("wasteful", pair.wasteful, again=pair.again)
 
     assert ran.fired == {rule}
+
+
+@pytest.mark.parametrize("rule", ["mapped-weights", "too-many-threads"])
+def test_what_a_small_machine_makes_slow_is_found_on_one(rule: str, workshop: Workshop) -> None:
+    if rule == "too-many-threads":
+        pytest.importorskip("torch")
+    pair = next(pair for pair in broken.machine_pairs() if pair.rule == rule)
+    try:
+        ran = workshop.look(pair, pair.wasteful)
+        mended = workshop.look(pair, pair.mended)
+    except UnlimitedError as none:
+        pytest.skip(str(none))
+
+    assert ran.fired == {rule}
+    assert rule not in mended.fired
+
+
+def test_graphs_that_are_compiled_again_and_those_that_no_cache_may_hold_are_told_of(
+    workshop: Workshop,
+) -> None:
+    pytest.importorskip("torch")
+    if shutil.which("g++") is None:
+        pytest.skip("Inductor needs g++, and there is none")
+
+    ran = workshop.run("bypassing", broken.bypassing())
+
+    assert ran.fired >= {"compile-cache-missed", "compile-cache-bypassed"}
+    assert "extension-rebuilt" not in ran.fired
+
+
+@pytest.mark.parametrize("name", variants.NAMES)
+def test_a_waste_that_is_written_otherwise_is_found_too(name: str, workshop: Workshop, origin: str) -> None:
+    variant = variants.variants(origin, WASTE_S)[name]
+    if variant.needs:
+        pytest.importorskip(variant.needs)
+
+    assert variant.rule in workshop.run("variant", variant.project).fired
 
 
 def test_a_hub_that_limits_a_client_without_a_name_is_told_of(

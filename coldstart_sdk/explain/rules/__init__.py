@@ -48,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     late_imports.find,
     hidden_download.in_load,
     hidden_download.in_request,
+    hidden_download.installed,
     device_at_import.find,
     random_init.find,
     serial_loads.find,

@@ -9,6 +9,7 @@ from itertools import pairwise
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.finding import Finding
 from coldstart_sdk.trace import figures
+from coldstart_sdk.trace.model import IDLE, LEAST
 
 _ENOUGH = 3
 _LONGEST_S = 1800.0
@@ -16,10 +17,10 @@ _LONGEST_S = 1800.0
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    plan, ready_s = evidence.plan, evidence.trace.anchors.ready_s
-    if plan is None or plan.spec.scale.min > 0 or not ready_s:
+    ready_s = evidence.trace.anchors.ready_s
+    if IDLE not in evidence.declared or evidence.declared.get(LEAST) != "0" or not ready_s:
         return
-    idle_s = plan.spec.scale.idle_s
+    idle_s = float(evidence.declared[IDLE])
     gaps = [max(0.0, after.start_s - before.end_s) for before, after in pairwise(evidence.answered)]
     cold = sorted(gap for gap in gaps if idle_s < gap <= _LONGEST_S)
     if len(gaps) < _ENOUGH or not cold or len(cold) * 4 < len(gaps):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from coldstart_sdk import machine
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.finding import Finding
-from coldstart_sdk.explain.graph import AtMost
+from coldstart_sdk.explain.graph import AtMost, Less
 from coldstart_sdk.plan import StepKind
 from coldstart_sdk.recorder.names import FAULTS, WEIGHTS_ON
 from coldstart_sdk.trace import figures
@@ -39,9 +39,21 @@ def find(evidence: Evidence) -> Iterator[Finding]:
                 'Read the file whole before it is used: weights["name"].tensors(device=device), '
                 'torch.load(path, mmap=False); or place="store", which brings it to the local disk'
             ),
-            changes=(AtMost(step=load.name, seconds=_read_whole_s(load, evidence)),),
+            changes=(
+                AtMost(step=load.name, seconds=_read_whole_s(load, evidence)),
+                *_held_up(load, evidence),
+            ),
             supposes=f"the volume brings {figures.speed(_SEQUENTIAL_BYTES_PER_S, 1)} to large reads",
         )
+
+
+def _held_up(load: Span, evidence: Evidence) -> Iterator[Less]:
+    """Imports beside it: whoever waits for a page in Python's own code holds its lock meanwhile."""
+    for step in evidence.of_kind(StepKind.IMPORT):
+        beside_s = min(step.end_s, load.end_s) - max(step.start_s, load.start_s)
+        waited_s = min(beside_s, step.duration_s - (step.cpu_s or 0.0))
+        if waited_s > 0:
+            yield Less(step=step.name, seconds=waited_s)
 
 
 def _read_whole_s(load: Span, evidence: Evidence) -> float:

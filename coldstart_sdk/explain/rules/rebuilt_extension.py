@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from coldstart_sdk.explain.evidence import Evidence, lasted_s, outermost, stretches, what_of
 from coldstart_sdk.explain.finding import Finding
 from coldstart_sdk.explain.graph import Cut
-from coldstart_sdk.recorder.names import CACHE_MISSES, RUN
+from coldstart_sdk.recorder.names import CACHE_MISSES, COMPILE, COMPILERS, RUN
 from coldstart_sdk.trace import figures
 from coldstart_sdk.trace.model import Span
 
@@ -18,7 +18,6 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     built = {
         step.name: parts
         for step in evidence.steps
-        # What Inductor starts for a graph is told with the graph.
         if not step.counts.get(CACHE_MISSES) and lasted_s(parts := _runs(evidence, step)) >= _NOTICED_S
     }
     if not built:
@@ -42,4 +41,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _runs(evidence: Evidence, step: Span) -> tuple[Span, ...]:
-    return outermost(evidence.parts(step, RUN))
+    """Without what Inductor starts for a graph, which is told with the graph."""
+    graphs = evidence.parts(step, COMPILE)
+    return outermost(
+        part
+        for part in evidence.parts(step, RUN)
+        if what_of(part) in COMPILERS
+        and not any(graph.start_s <= part.start_s <= graph.end_s for graph in graphs)
+    )

@@ -10,6 +10,7 @@ from coldstart_sdk.explain.graph import Less
 from coldstart_sdk.plan import StepKind
 from coldstart_sdk.recorder.names import PERIODS, THREADS, THROTTLED_PERIODS
 from coldstart_sdk.trace import figures
+from coldstart_sdk.trace.model import Span
 
 _TOO_MANY = 1.5
 _THROTTLED = 0.1
@@ -35,6 +36,14 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             f"or set {int(cores)}"
         ),
         changes=tuple(
-            Less(step=step.name, seconds=step.duration_s * share) for step in busy if share >= _THROTTLED
+            Less(step=step.name, seconds=_stopped_s(step, share, cores))
+            for step in busy
+            if share >= _THROTTLED
         ),
+        supposes="threads that wait do not burn what the others need: then it saves more than this",
     )
+
+
+def _stopped_s(step: Span, share: float, cores: float) -> float:
+    """Its share of the stops; but its work takes its CPU time on the cores of the quota, whoever does it."""
+    return max(0.0, min(step.duration_s * share, step.duration_s - (step.cpu_s or 0.0) / max(1.0, cores)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from coldstart_sdk.explain.evidence import REQUEST, Evidence, outermost, stretches, what_of
 from coldstart_sdk.explain.finding import Finding
@@ -21,29 +22,45 @@ _ENOUGH = 2
 
 
 def too_big(evidence: Evidence) -> Iterator[Finding]:
-    later: dict[str, tuple[Span, ...]] = {}
-    for step in evidence.of_kind(StepKind.WARMUP):
-        calls = outermost(evidence.parts(step, CALL))
-        if sum(call.duration_s for call in calls[1:]) >= _NOTICED_S:
-            later[step.name] = calls
-    if not later:
+    steps = evidence.of_kind(StepKind.WARMUP)
+    calls = {step.name: outermost(evidence.parts(step, CALL)) for step in steps}
+    first = _firsts(calls.values())
+    again = {
+        name: more
+        for name, made in calls.items()
+        if (more := tuple(call for call in made if first[_endpoint(call)] is not call))
+    }
+    if sum(call.duration_s for made in again.values() for call in made) < _NOTICED_S:
         return
+    count = sum(map(len, calls.values()))
     yield Finding(
         rule="warmup-too-big",
-        what=f"READY waited for {sum(map(len, later.values()))} warm-up calls",
+        what=f"READY waited for {count} warm-up calls",
         why=(
             "One small request proves the worker; the other shapes can warm up behind READY, "
             "between requests."
         ),
         evidence=tuple(
             f"{name}: {what_of(call)} {figures.duration(call.duration_s)}"
-            for name, calls in later.items()
-            for call in calls[:6]
+            for name, made in calls.items()
+            for call in made[:6]
         ),
-        fix="Keep the first call in @hook.warmup; move the others to a @hook.background",
-        changes=tuple(Cut(step=name, stretches=stretches(calls[1:])) for name, calls in later.items()),
+        fix="Keep the first call of an endpoint in @hook.warmup; move the others to a @hook.background",
+        changes=tuple(Cut(step=name, stretches=stretches(made)) for name, made in again.items()),
         supposes="a first caller with one of those shapes may wait for it",
     )
+
+
+def _firsts(calls: Iterable[tuple[Span, ...]]) -> dict[str, Span]:
+    """The first call of each endpoint, whichever hook made it."""
+    firsts: dict[str, Span] = {}
+    for call in sorted(itertools.chain.from_iterable(calls), key=lambda call: call.start_s):
+        firsts.setdefault(_endpoint(call), call)
+    return firsts
+
+
+def _endpoint(call: Span) -> str:
+    return what_of(call).partition("(")[0]
 
 
 def missing(evidence: Evidence) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,17 @@ def test_cutting_never_makes_a_start_longer(cuts: list[tuple[str, float, float]]
         graph = graph.after([Cut(step=step, stretches=((start_s, start_s + lasts_s),))])
         assert graph.ready_s() <= before_s + 1e-9
         before_s = graph.ready_s()
+
+
+def test_what_is_moved_out_of_an_import_may_be_waited_for_by_another() -> None:
+    graph = Graph.of(
+        a_start(
+            did("import:app", 1.0, 4.0),
+            did("import:torch", 4.0, 6.0, "import:app"),
+            did("load:load", 6.0, 7.0, "import:torch"),
+        )
+    )
+    own = Move(step="import:app", name="fetch", stretches=((1.0, 3.0),), lane=Lane.OWN)
+
+    assert graph.saves_s([own]) == pytest.approx(0.0)
+    assert graph.saves_s([replace(own, before=("load:load",))]) == pytest.approx(2.0)

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from coldstart_sdk.events import Event, Outcome, RequestEnded, StepEnded, StepProgress, StepStarted, TierTried
+from coldstart_sdk.explain.evidence import Evidence
+from coldstart_sdk.explain.explain import explain
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import ScaleSpec, Snapshot
+from coldstart_sdk.trace.build import declared
 from coldstart_sdk.trace.model import Trace
 from tests.unit.explain.slow import CLEAN, Ran, a_planned, a_start, asked, did, fetch, findings, part, saved
 from tests.unit.trace.starts import BOOT_S, a_step
@@ -65,6 +68,7 @@ WASTES: dict[str, tuple[Trace, float]] = {
         1.5,
     ),
     "vendor-sdk": (loading(("import:runpod", 1.0, 2.0)), 1.0),
+    "installed-at-start": (loading(("run:pip", 1.0, 3.0)), 2.0),
     "hidden-download": (loading(("download:hub", 1.0, 1.9), sizes=5_000_000), 0.9),
     "random-init": (loading(random_inits=40, random_inits_s=1.2), 1.2),
     "extension-rebuilt": (loading(("run:g++", 1.5, 3.5), ("run:ninja", 1.4, 3.6)), 2.2),
@@ -249,6 +253,66 @@ def test_an_idle_time_that_suits_the_traffic_is_left_alone(pauses_s: tuple[float
     trace, plan = idle(*pauses_s, least=least)
 
     assert "idle-too-short" not in findings(trace, plan=plan)
+
+
+def test_a_kept_trace_knows_the_idle_time_that_was_declared() -> None:
+    trace, plan = idle(70, 80, 5, 90)
+
+    assert "idle-too-short" not in findings(replace(trace, declared={}))
+    assert 'idle="99s"' in findings(replace(trace, declared=declared(plan)))["idle-too-short"].fix
+
+
+def working(cpu_s: float) -> Ran:
+    """A load of 4 s."""
+    load = did("load:load", 0.1, 4.1)
+    return replace(
+        load,
+        events=tuple(
+            replace(event, cpu_s=cpu_s) if isinstance(event, StepEnded) else event for event in load.events
+        ),
+    )
+
+
+def test_stops_by_the_quota_promise_no_more_than_the_work_leaves() -> None:
+    def stopped(load: Ran, periods: int) -> Trace:
+        quota = {"cpu_quota": "1", "quota_periods": "10", "quota_periods_throttled": str(periods)}
+        return a_start(load, requests=(), threads="8", **quota)
+
+    busy, idle_too = stopped(working(3.0), 10), stopped(working(0.5), 5)
+
+    assert saved(busy)["too-many-threads"] == pytest.approx(1.0)
+    assert saved(idle_too)["too-many-threads"] == pytest.approx(2.0)
+
+
+def test_warm_ups_in_two_hooks_are_one_call_too_many() -> None:
+    trace = a_start(
+        did("warmup:a", 0.1, 1.1, parts=(("call:f(a=1)", 0.1, 1.1),)),
+        did("warmup:b", 1.1, 3.1, "warmup:a", parts=(("call:f(a=2)", 1.1, 3.1),)),
+    )
+
+    assert saved(trace)["warmup-too-big"] == pytest.approx(2.0)
+
+
+def test_one_call_of_each_endpoint_is_no_large_warm_up() -> None:
+    parts = (("call:f(a=1)", 0.1, 1.1), ("call:g(a=1)", 1.1, 3.1))
+
+    assert "warmup-too-big" not in findings(a_start(did("warmup:a", 0.1, 3.1, parts=parts)))
+
+
+def test_a_hidden_download_that_nobody_waits_for_is_told_all_the_same() -> None:
+    trace = a_start(
+        did("import:app", 0.1, 4.0),
+        did("load:load", 0.1, 2.0, parts=(("download:hub", 0.2, 1.2),), sizes=5_000_000),
+    )
+    explained = explain(Evidence(trace=trace))
+
+    assert "hidden-download" in {finding.rule for finding in explained.beside}
+
+
+def test_a_compiler_that_inductor_asks_about_itself_builds_no_extension() -> None:
+    trace = loading(("compile:torch", 1.5, 3.5), ("run:g++", 2.0, 3.0))
+
+    assert "extension-rebuilt" not in findings(trace)
 
 
 def test_a_platform_that_keeps_snapshots_is_told_of_where_none_is_taken() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import importlib
 import os
@@ -12,7 +13,7 @@ import sys
 import threading
 import traceback
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,11 +35,12 @@ from coldstart_sdk.events import (
     StepStarted,
     now,
 )
-from coldstart_sdk.recorder import machine_facts, unused
+from coldstart_sdk.recorder import machine_facts, programs, unused
 from coldstart_sdk.recorder.endpoints import shape
 from coldstart_sdk.recorder.environment import Environment
 from coldstart_sdk.recorder.recorder import SWITCH, Recorder, is_on
-from tests.builders import an_endpoint
+from coldstart_sdk.spec import CallStyle
+from tests.builders import a_spec, an_endpoint
 
 PAYLOAD = bytes(300_000)
 
@@ -257,7 +259,7 @@ def test_a_compiler_is_told_from_its_start_to_its_end(start: Start, tmp_path: Pa
     start.step("load:load", lambda: subprocess.run([str(compiler), "-c", "x.cpp"], check=True))
     start.recorder.close()
     for thread in threading.enumerate():
-        if thread.name == "coldstart-compiler":
+        if thread.name == "coldstart-programs":
             thread.join()
 
     span = start.spans["run:g++"]
@@ -269,6 +271,95 @@ def test_another_program_is_nobodys_business(start: Start) -> None:
     start.step("load:load", lambda: subprocess.run(["true"], check=True))
 
     assert start.spans == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["/usr/bin/g++-12", "-c", "x.cpp"], "run:g++"),
+        ("CC=gcc make -j4", "run:make"),
+        (["bash", "-lc", "cd /tmp && make"], "run:make"),
+        ("nice python3 setup.py build_ext --inplace", "run:setup.py"),
+        ([b"curl", b"-O", b"http://h/f"], "run:curl"),
+        (["git", "clone", "https://h/r"], "run:git"),
+        (["aws", "s3", "cp", "s3://b/k", "."], "run:aws"),
+        (["python", "-m", "pip", "install", "numpy"], "run:pip"),
+        ("rm -rf /tmp/cache/old/", "delete:old"),
+        (["git", "rev-parse", "HEAD"], None),
+        (["aws", "s3", "cp", "x", "s3://b/k"], None),
+        (["pip", "list"], None),
+        (["ffmpeg", "-i", "make"], None),
+        (["python", "-c", "import curl"], None),
+        (["sh"], None),
+        ([], None),
+        (7, None),
+    ],
+)
+def test_a_program_is_told_by_what_it_does(command: object, name: str | None) -> None:
+    said = programs.told(command)
+
+    assert (said and said[0]) == name
+
+
+def test_a_compiler_that_the_shell_runs_is_told(start: Start) -> None:
+    start.step("load:load", lambda: os.system("true && CC=cc make --version > /dev/null; true"))  # noqa: S605 - as users do
+
+    assert start.spans["run:make"].step == "load:load"
+
+
+def test_calls_of_an_async_stream_are_told_by_shape(start: Start) -> None:
+    class Model:
+        async def speak(self, text: str) -> AsyncIterator[str]:
+            yield text
+
+    async def warm() -> list[str]:
+        return [chunk async for chunk in model.speak("hello")]
+
+    model = Model()
+    endpoint = an_endpoint("speak", style=CallStyle.ASYNC_GENERATOR)
+    start.recorder.follow(SimpleNamespace(instance=model), a_spec(endpoint))
+    start.recorder(StepStarted(at_s=now(), step="warmup:warm"))
+
+    assert asyncio.run(warm()) == ["hello"]
+    assert start.spans["call:speak(text=5)"].step == "warmup:warm"
+
+
+def test_files_that_are_deleted_one_after_another_are_one_stretch(start: Start, tmp_path: Path) -> None:
+    def clean() -> None:
+        for number in range(600):
+            (tmp_path / str(number)).touch()
+        for number in range(300):
+            (tmp_path / str(number)).unlink()
+        for number in range(300, 600):
+            os.remove(tmp_path / str(number))  # noqa: PTH107 - the other spelling
+
+    start.step("load:load", clean)
+
+    (name,) = start.spans
+    assert name == "delete:600 files"
+
+
+@pytest.mark.usefixtures("start")
+def test_a_folder_is_deleted_as_safely_as_ever() -> None:
+    """Shutil looks at these functions when it is imported."""
+    before = shutil.rmtree.avoids_symlink_attacks
+
+    assert ({os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd) == before
+    assert os.remove in os.supports_dir_fd
+
+
+def test_parameters_that_are_drawn_are_counted_once_and_none_on_meta(start: Start) -> None:
+    torch = pytest.importorskip("torch")
+    start.recorder._watch_tensors(torch)  # noqa: SLF001 - as when it is imported
+
+    def load() -> None:
+        torch.nn.init.normal_(torch.empty(3))
+        torch.empty(3).uniform_()
+        torch.nn.init.normal_(torch.empty(3, device="meta"))
+
+    start.step("load:load", load)
+
+    assert start.counts["load:load"]["random_inits"] == 2
 
 
 def test_calls_of_endpoints_in_a_warm_up_are_told_by_shape(start: Start) -> None:
@@ -309,6 +400,11 @@ def test_every_hook_is_out_again_when_it_is_closed(tmp_path: Path) -> None:
             socket.socket.connect,
             vars(socket.socket)["_real_close"],
             subprocess.Popen.__init__,
+            os.system,
+            os.unlink,
+            os.remove,
+            shutil.rmtree,
+            set(os.supports_dir_fd),
             threading.Thread.start,
             SourceFileLoader.source_to_code,
             list(sys.meta_path),
@@ -410,14 +506,20 @@ def test_a_switch_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
             "nr_periods 10\nnr_throttled 4\nthrottled_usec 2500000\n",
             {"quota_periods": 10, "quota_periods_throttled": 4, "throttled_s": 2.5},
         ),
-        ("usage_usec 1\n", {}),
+        (
+            "usage_usec 1\n",
+            {"quota_periods": 900, "quota_periods_throttled": 900, "throttled_s": 0},
+        ),
     ],
 )
-def test_how_often_the_quota_stopped_us_is_read_from_the_control_group(
+def test_how_often_the_quota_stopped_us_is_told_by_our_control_group_or_one_above(
     tmp_path: Path, text: str, told: dict[str, float]
 ) -> None:
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/cpu.stat").write_text(text)
+    (tmp_path / "sys/fs/cgroup/pods/ours").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.stat").write_text("nr_periods 900\nnr_throttled 900\n")
+    (tmp_path / "sys/fs/cgroup/pods/ours/cpu.stat").write_text(text)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/pods/ours\n")
 
     assert machine_facts.throttling(tmp_path) == told
 
