@@ -7,11 +7,21 @@ That one lies in `DIR/runpod-VERSION`, where DIR is the environment's own folder
 from __future__ import annotations
 
 import sys
+import textwrap
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 import pytest
+
+from coldstart_sdk import __version__, bundle, entry
+from coldstart_sdk.backends.runpod import backend
+from coldstart_sdk.declare.read import read
+from coldstart_sdk.planner import plan
+from coldstart_sdk.rehearsal.runpod.jobs import Jobs
+from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 
 NEXT = ("2.0.0rc2",)
 
@@ -46,3 +56,46 @@ def _versions() -> list[object]:
 
 
 VERSIONS = _versions()
+
+
+HEAD = """\
+import asyncio, os, sys, threading, time
+from pathlib import Path
+from coldstart_sdk import File, Scale, endpoint, hook, warm_model
+HERE = Path(__file__).parent
+"""
+TOO_LONG_S = 60.0
+
+
+class Platform:
+    """One endpoint, and what a test starts on it."""
+
+    def __init__(self, folder: Path, runpod: RunPod, jobs: Jobs, stack: ExitStack) -> None:
+        self.folder = folder
+        self.jobs = jobs
+        self.runpod = runpod
+        self._stack = stack
+
+    def worker(self, source: str, *, also: Mapping[str, str] | None = None) -> Process:
+        """The compiled bundle of the one class in `source`, running."""
+        self.folder.mkdir(exist_ok=True)
+        module = f"declared_{abs(hash((source, str(self.folder)))) % 10**9}"
+        path = self.folder / f"{module}.py"
+        path.write_text(HEAD + textwrap.dedent(source))
+        before = list(sys.path)
+        try:
+            declared = read(entry.load(str(path)))
+        finally:
+            sys.path[:] = before
+            sys.modules.pop(module, None)
+        made = plan(declared, "runpod", backend.capabilities, sdk=__version__)
+        out = self.folder / "bundle"
+        bundle.write(backend.compile(made, self.folder), out)
+        env = bare_environment(self.folder / "home") | self.jobs.environment() | self.runpod.env
+        env |= {"COLDSTART_HOME": str(self.folder / "kept"), "TMPDIR": str(self.folder), **(also or {})}
+        command = [sys.executable, "-u", "handler.py"]
+        return self._stack.enter_context(Process(command, out, env))
+
+    def file(self, name: str) -> Path:
+        """Something that the declaration writes beside its code."""
+        return self.folder / "bundle" / "code" / name

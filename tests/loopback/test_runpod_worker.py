@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,55 +12,9 @@ from typing import Any
 
 import pytest
 
-from coldstart_sdk import __version__, bundle, entry
-from coldstart_sdk.backends.runpod import backend
-from coldstart_sdk.declare.read import read
-from coldstart_sdk.planner import plan
 from coldstart_sdk.rehearsal.runpod.jobs import KEY, Jobs
 from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
-from tests.runpods import VERSIONS, RunPod
-
-HEAD = """\
-import asyncio, os, sys, threading, time
-from pathlib import Path
-from coldstart_sdk import File, Scale, endpoint, hook, warm_model
-HERE = Path(__file__).parent
-"""
-TOO_LONG_S = 60.0
-
-
-class Platform:
-    """One endpoint, and what a test starts on it."""
-
-    def __init__(self, folder: Path, runpod: RunPod, jobs: Jobs, stack: ExitStack) -> None:
-        self.folder = folder
-        self.jobs = jobs
-        self.runpod = runpod
-        self._stack = stack
-
-    def worker(self, source: str, *, also: dict[str, str] | None = None) -> Process:
-        """The compiled bundle of the one class in `source`, running."""
-        self.folder.mkdir(exist_ok=True)
-        module = f"declared_{abs(hash((source, str(self.folder)))) % 10**9}"
-        path = self.folder / f"{module}.py"
-        path.write_text(HEAD + textwrap.dedent(source))
-        before = list(sys.path)
-        try:
-            declared = read(entry.load(str(path)))
-        finally:
-            sys.path[:] = before
-            sys.modules.pop(module, None)
-        made = plan(declared, "runpod", backend.capabilities, sdk=__version__)
-        out = self.folder / "bundle"
-        bundle.write(backend.compile(made, self.folder), out)
-        env = bare_environment(self.folder / "home") | self.jobs.environment() | self.runpod.env
-        env |= {"COLDSTART_HOME": str(self.folder / "kept"), "TMPDIR": str(self.folder), **(also or {})}
-        command = [sys.executable, "-u", "handler.py"]
-        return self._stack.enter_context(Process(command, out, env))
-
-    def file(self, name: str) -> Path:
-        """Something that the declaration writes beside its code."""
-        return self.folder / "bundle" / "code" / name
+from tests.runpods import TOO_LONG_S, VERSIONS, Platform
 
 
 @pytest.fixture(params=VERSIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,15 @@ def test_a_lock_that_lacks_a_declared_package_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(BundleError, match="numpy"):
         files(tmp_path, image=ContainerSpec(pip=("numpy==2.0",)))
+
+
+@pytest.mark.parametrize("old", ["1.7.11", "1.10.0"])
+def test_a_lock_with_a_worker_that_funnels_jobs_is_refused(tmp_path: Path, old: str) -> None:
+    (tmp_path / "requirements.lock").write_text(f"runpod=={old}\n")
+
+    with pytest.raises(BundleError, match=f"pins runpod {re.escape(old)}") as refused:
+        files(tmp_path)
+    assert "1.10.1" in refused.value.fix
 
 
 def test_torch_that_does_not_know_the_card_is_refused() -> None:

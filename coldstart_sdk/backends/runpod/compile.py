@@ -20,6 +20,7 @@ from coldstart_sdk.spec import EndpointSpec, Origin, ScaleSpec
 
 RUNPOD = "runpod>=1.10.1"
 """Older ones give every job of an endpoint with a volume to one worker (docs, serverless/troubleshooting)."""
+_OLDEST = (1, 10, 1)
 LOCK = "requirements.lock"
 _SAMPLES: Mapping[str, Any] = {
     "string": "hello",
@@ -149,8 +150,20 @@ def _requirements(plan: Plan, project: Path) -> str:
             fix="Lock again with them, or remove the file: what is declared is then taken as it is.",
             where=str(lock),
         )
+    _refuse_old_worker(text, lock)
     ours = "" if _distribution(needed[0]) in pinned else f"{needed[0]}\n"
     return f"{text.rstrip()}\n{ours}"
+
+
+def _refuse_old_worker(text: str, lock: Path) -> None:
+    found = re.search(r"^runpod\s*==\s*(\d+)\.(\d+)\.(\d+)", text, re.MULTILINE)
+    if found and tuple(map(int, found.groups())) < _OLDEST:
+        raise BundleError(
+            f"{LOCK} pins runpod {'.'.join(found.groups())}, which gives all jobs of an endpoint with a "
+            "volume to one worker",
+            fix=f"Lock again with {RUNPOD}.",
+            where=str(lock),
+        )
 
 
 def _handler(plan: Plan) -> str:
