@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -279,17 +280,19 @@ class _Visit:
         """A thread that is still busy keeps the place until its code returns."""
         if self._thread and self._thread_is_busy:
             loop = asyncio.get_running_loop()
-            self._thread.call(lambda: cast("None", loop.call_soon_threadsafe(self._leave)))
+            self._calls.life.request_is_answered()
+            leave = functools.partial(self._leave, was_answered=True)
+            self._thread.call(lambda: cast("None", loop.call_soon_threadsafe(leave)))
         else:
             self._leave()
 
-    def _leave(self) -> None:
+    def _leave(self, *, was_answered: bool = False) -> None:
         if self._thread:
             self._calls.threads.give_back(self._thread)
         if self._started_s is not None:
             self._calls.gate.free(now() - self._started_s)
         self._calls.gate.leave()
-        self._calls.life.request_ends()
+        self._calls.life.request_ends(was_answered=was_answered)
 
     def _say(self, outcome: Outcome, reason: str | None = None) -> None:
         ended_s = now()

@@ -17,7 +17,7 @@ from coldstart_sdk.errors import BundleError, ColdstartError, Problem
 from coldstart_sdk.events import Outcome, StepEnded, StepStarted, now
 from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.lanes import Lanes, yield_to_others
-from coldstart_sdk.plan import Lane, Step
+from coldstart_sdk.plan import Lane, Step, Work
 from coldstart_sdk.steps import SkippedError, Steps, from_their_line, problem_of, timed_out
 
 if TYPE_CHECKING:
@@ -85,11 +85,12 @@ class Conductor:
             self.ended.set()
 
     def cancel(self) -> None:
-        """End the run from another thread; what runs is left behind."""
+        """End the run from another thread; what runs is left behind, but for the start of the upload."""
         self._inbox.put(_Cancel())
 
     def _run(self, before_each: Callable[[], None]) -> Result:
         failed: Problem | None = None
+        cancelled = False
         while failed is None and (self._waiting or self._running):
             self._start_what_can(before_each)
             match self._next():
@@ -98,13 +99,13 @@ class Conductor:
                 case _Begun(running):
                     running.deadline = now() + (running.step.timeout_s or NEVER)
                 case _Cancel():
-                    self._cancel_rest("stopped before it could end")
-                    return Result(failed=None, degraded=tuple(self._degraded), cancelled=True)
+                    self._cancel_rest("stopped before it could end", but=outlives)
+                    cancelled = True
                 case None:
                     failed = self._end_overdue()
         if failed:
             self._cancel_rest("a required step failed")
-        return Result(failed=failed, degraded=tuple(self._degraded))
+        return Result(failed=failed, degraded=tuple(self._degraded), cancelled=cancelled)
 
     def _start_what_can(self, before_each: Callable[[], None]) -> None:
         open_names = self._waiting.keys() | self._running.keys()
@@ -210,24 +211,29 @@ class Conductor:
         self._degraded.append(step.name)
         return None
 
-    def _cancel_rest(self, reason: str) -> None:
+    def _cancel_rest(self, reason: str, *, but: Callable[[Step], bool] = lambda _: False) -> None:
         """Nothing that is left matters any more: tell what listens, leave behind what does not."""
         self._work.cancelled.set()
-        for running in self._running.values():
-            self._leave_behind(running)
-        for step in [
-            *(running.step for running in self._running.values()),
-            *self._waiting.values(),
-        ]:
+        running = [running for running in self._running.values() if not but(running.step)]
+        waiting = [step for step in self._waiting.values() if not but(step)]
+        for each in running:
+            self._leave_behind(each)
+            del self._running[each.step.name]
+        for step in waiting:
+            del self._waiting[step.name]
+        for step in (*(each.step for each in running), *waiting):
             self._work.site.emit(_ended_event(step, Outcome.CANCELLED, Problem(message=reason, fix="")))
-        self._running.clear()
-        self._waiting.clear()
 
     def _leave_behind(self, running: _Running) -> None:
         if running.future:
             running.future.cancel()
         elif running.step.lane is not Lane.OWN:
             self._lanes.abandon(running.step.lane)
+
+
+def outlives(step: Step) -> bool:
+    """Whether a worker on its way down still takes this step: it starts a process of its own, in a moment."""
+    return step.work is Work.UPLOAD
 
 
 def _ended_event(

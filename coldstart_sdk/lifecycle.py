@@ -17,7 +17,7 @@ from coldstart_sdk import machine
 from coldstart_sdk.errors import LifecycleError, Problem
 from coldstart_sdk.events import Anchor, AnchorSet, Noted, Outcome, State, StateChanged, StepEnded, now
 from coldstart_sdk.frozen import dataclass
-from coldstart_sdk.graph import Conductor, Result
+from coldstart_sdk.graph import Conductor, Result, outlives
 from coldstart_sdk.lanes import Lanes
 from coldstart_sdk.plan import Lane, Plan, Stage, Step, StepKind
 from coldstart_sdk.spec import Origin
@@ -28,6 +28,8 @@ DRAIN_S = 30.0
 """How long an orderly end may take, unless the caller says otherwise."""
 YIELD_S = 10.0
 """How long a background step waits for a moment without requests before it starts all the same."""
+LINGER_S = 1.0
+"""How long a drain waits for code whose caller has been told that it took too long."""
 _SHARE_OF_REQUESTS = 0.8
 """How much of a drain's deadline accepted requests may take; the rest is for `close`."""
 _GOING_DOWN = {State.DRAINING, State.STOPPED, State.FAILED}
@@ -65,8 +67,11 @@ class Lifecycle:
         self._changed = threading.Condition()
         self._watchers: list[Callable[[Status], None]] = []
         self._conductor: Conductor | None = None
+        self._living: threading.Thread | None = None
+        self._was_ready = False
         self._drains = False
         self._requests = 0
+        self._answered = 0
         self._is_idle = threading.Condition()
 
     @property
@@ -75,12 +80,13 @@ class Lifecycle:
 
     @property
     def requests(self) -> int:
-        """How many were accepted and have not ended."""
-        return self._requests
+        """How many were accepted and wait for their answer."""
+        return self._requests - self._answered
 
     def start(self) -> None:
         """Start beside the caller: every stage up to READY, then the background."""
-        threading.Thread(target=self._live, name="coldstart-conductor", daemon=True).start()
+        self._living = threading.Thread(target=self._live, name="coldstart-conductor", daemon=True)
+        self._living.start()
 
     def run(self, *stages: Stage) -> None:
         """Run these stages to their end; a required step that fails raises."""
@@ -90,6 +96,7 @@ class Lifecycle:
             raise LifecycleError(result.failed.message, fix=result.failed.fix, where=result.failed.where)
         if Stage.AFTER_SNAPSHOT in stages and not result.cancelled:
             self._emit(AnchorSet(at_s=now(), anchor=Anchor.READY))
+            self._was_ready = True
             self._become(State.READY)
             self._check_caches()
 
@@ -109,9 +116,16 @@ class Lifecycle:
         with self._is_idle:
             self._requests += 1
 
-    def request_ends(self) -> None:
+    def request_is_answered(self) -> None:
+        """Its caller was told or has left, and its code still runs: a drain gives that a moment only."""
+        with self._is_idle:
+            self._answered += 1
+            self._is_idle.notify_all()
+
+    def request_ends(self, *, was_answered: bool = False) -> None:
         with self._is_idle:
             self._requests -= 1
+            self._answered -= was_answered
             self._is_idle.notify_all()
 
     def drain(self, deadline_s: float = DRAIN_S) -> None:
@@ -128,13 +142,15 @@ class Lifecycle:
         if self._conductor:
             self._conductor.cancel()
             self._conductor.ended.wait(max(0.1, ends - now()))
+        if self._living and self._was_ready:
+            self._living.join(max(0.1, ends - now()))  # the upload may be about to start
         self._close(ends)
         self._become(State.STOPPED)
 
     def _live(self) -> None:
         with suppress(LifecycleError):  # the status holds it, and tells every watcher
             self.run(Stage.BEFORE_SNAPSHOT, Stage.AFTER_SNAPSHOT)
-            if self._status.state is State.READY:
+            if self._was_ready:
                 self.run(Stage.BACKGROUND)
 
     def _check_caches(self) -> None:
@@ -145,12 +161,13 @@ class Lifecycle:
     def _conduct(self, stages: tuple[Stage, ...]) -> Result:
         in_background = Stage.BACKGROUND in stages
         steps = self.plan.steps_in(*stages)
-        self.steps.begin(steps)
-        conductor = self._conductor_of(steps, gently=in_background)
         with self._changed:
             if self._status.state in _GOING_DOWN:
-                return Result(failed=None, degraded=(), cancelled=True)
-            self._conductor = conductor
+                steps = tuple(step for step in steps if in_background and outlives(step))
+                if not steps:
+                    return Result(failed=None, degraded=(), cancelled=True)
+            self._conductor = conductor = self._conductor_of(steps, gently=in_background)
+        self.steps.begin(steps)
         result = conductor.run(self._wait_turn if in_background else _at_once)
         if result.degraded:
             self._become(None, degraded=result.degraded)
@@ -171,8 +188,12 @@ class Lifecycle:
         self._conductor_of(steps).run(_at_once)
 
     def _wait_idle(self, timeout_s: float) -> bool:
+        """Whether no request's code runs any more."""
+        ends = now() + timeout_s
         with self._is_idle:
-            return self._is_idle.wait_for(lambda: self._requests == 0, timeout_s)
+            self._is_idle.wait_for(lambda: self.requests == 0, timeout_s)
+            left = max(0.0, min(LINGER_S, ends - now()))
+            return self._is_idle.wait_for(lambda: self._requests == 0, left)
 
     def _wait_turn(self) -> None:
         """A background step waits for a moment without requests, but not for ever."""

@@ -207,7 +207,7 @@ class Steps:
             image=self.site.image,
             platform_cache=self.site.platform_cache,
             volume=self.site.volume,
-            store=tiers.store_address(self.plan.store, os.environ),
+            store=tiers.store_address(self.plan.store, os.environ, self.site.project),
             read_url=self.plan.spec.read_url,
         )
 

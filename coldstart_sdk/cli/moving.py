@@ -72,7 +72,7 @@ class Moving:
 
     @property
     def _store(self) -> str | None:
-        return tiers.store_address(self._prepared.plan.store, os.environ)
+        return tiers.store_address(self._prepared.plan.store, os.environ, self._prepared.project)
 
     # ---- look
 

@@ -17,6 +17,7 @@ from typing import Any
 from coldstart_sdk.declare import addresses
 from coldstart_sdk.errors import StorageError, UsageError
 from coldstart_sdk.spec import Snapshot
+from coldstart_sdk.storage import stores
 
 LARGEST_BYTES = 1_000_000
 """A pyproject above this size is something else."""
@@ -55,6 +56,8 @@ def of_project(folder: Path) -> Settings:
     found = {name: _value(name, value, path, text) for name, value in table.items()}
     if found.get("home"):
         found["home"] = str(path.parent / Path(found["home"] or "").expanduser())
+    if said := found.get("store"):
+        found["store"] = said if addresses.store_fault(said, "store") else stores.placed(said, path.parent)
     return Settings(**found)
 
 
@@ -70,6 +73,8 @@ def store(flag: str | None, env: Mapping[str, str], declared: str | None, projec
     named, where = next(((said, where) for said, where in places if said), (None, ""))
     if named and (wrong := addresses.store_fault(named, where)):
         raise UsageError(wrong.message, where=where, fix=wrong.fix)
+    if named and where in {"--store", "COLDSTART_STORE"}:
+        named = stores.placed(named, Path.cwd())  # a declared one begins at its file
     if named or env.get("ENABLE_S3_MODEL_CACHE", "").lower() in {"false", "0", "no"}:
         return named
     bucket = env.get("S3_BUCKET", "").strip()

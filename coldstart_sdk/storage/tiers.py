@@ -242,10 +242,12 @@ def verified(
     return {entry.path: files[entry.path] for entry, _, _ in hashing.good}
 
 
-def store_address(planned: str | None, env: Mapping[str, str]) -> str | None:
+def store_address(planned: str | None, env: Mapping[str, str], project: Path) -> str | None:
     """The store of this worker: its own environment wins over the plan; S3_BUCKET is the last word."""
-    if named := env.get("COLDSTART_STORE") or planned:
-        return named
+    if named := env.get("COLDSTART_STORE"):
+        return stores.placed(named, Path.cwd())
+    if planned:
+        return stores.placed(planned, project)
     bucket = env.get("S3_BUCKET", "").strip().removeprefix("s3://").strip("/")
     if not bucket or env.get("ENABLE_S3_MODEL_CACHE", "").lower() in {"false", "0", "no"}:
         return None

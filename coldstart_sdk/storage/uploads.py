@@ -18,6 +18,7 @@ from typing import IO
 from coldstart_sdk import record
 from coldstart_sdk.events import Emit, Noted, StepProgress, now
 from coldstart_sdk.spec import WeightSpec
+from coldstart_sdk.storage import stores
 from coldstart_sdk.storage.home import Home, write_whole
 from coldstart_sdk.storage.lease import Pace
 from coldstart_sdk.storage.sync import ref_of
@@ -40,7 +41,7 @@ def start(  # noqa: PLR0913 - what a step knows, each by its name
     rooms = Home.open(home)
     order = Order(
         home=str(home),
-        store=store,
+        store=stores.placed(store, project),
         refs=tuple(dict.fromkeys(ref_of(weight, project) for weight in weights)),
         pace=pace or Pace(),
     )

@@ -58,7 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def start(tmp_path: Path, weight: WeightSpec = WEIGHT) -> tuple[Syncing, str, dict[str, bytes]]:
     """An empty machine's sync as a worker makes it; the tier that served, and the files."""
     here = Syncing(home=tmp_path / "home", project=tmp_path)
-    tree = Places(store=store_address(None, os.environ)).tree
+    tree = Places(store=store_address(None, os.environ, Path.cwd())).tree
     got = here.run(weight, tree=tree)
     folder = got.path if got.path.is_dir() else got.path.parent
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}

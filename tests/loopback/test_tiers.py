@@ -375,12 +375,24 @@ def test_with_a_store_a_second_start_on_the_same_machine_asks_only_the_store(
         (None, {"S3_BUCKET": "c"}, "s3://c/models/"),
         (None, {"S3_BUCKET": "c", "ENABLE_S3_MODEL_CACHE": "false"}, None),
         ("s3://a/b", {"S3_BUCKET": "c", "ENABLE_S3_MODEL_CACHE": "false"}, "s3://a/b"),
+        ("./store", {}, "/project/store"),
+        ("/store", {}, "/store"),
     ],
 )
 def test_the_workers_own_environment_may_name_another_store(
     planned: str | None, env: dict[str, str], address: str | None
 ) -> None:
-    assert store_address(planned, env) == address
+    assert store_address(planned, env, Path("/project")) == address
+
+
+def test_a_folder_that_the_environment_names_begins_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    found = store_address("s3://a/b", {"COLDSTART_STORE": "./store"}, Path("/project"))
+
+    assert found == str(tmp_path / "store")
 
 
 def _asking(tmp_path: Path) -> Asking:

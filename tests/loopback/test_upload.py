@@ -20,6 +20,7 @@ import pytest
 from coldstart_sdk import record
 from coldstart_sdk.events import Event, Noted, StepProgress
 from coldstart_sdk.manifest import MANIFEST_VERSION, FileEntry, Manifest
+from coldstart_sdk.rehearsal.origin import Origin as RehearsedOrigin
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import blobs, layout, manifests, uploads
 from coldstart_sdk.storage.home import Home
@@ -28,6 +29,7 @@ from coldstart_sdk.storage.sync import ref_of
 from coldstart_sdk.storage.tiers import StoreTier, store_below
 from coldstart_sdk.storage.upload import Order, Sent, run
 from tests import buckets
+from tests.commands import HEAD, coldstart
 from tests.syncing import Syncing, content, sha256
 
 WEIGHT = WeightSpec(origin=Origin.HF, source="org/voice", revision="a" * 40)
@@ -311,3 +313,51 @@ def _until(condition: Callable[[], bool], guard_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
+
+
+# ---- one `coldstart run`
+
+
+@pytest.mark.parametrize("place", ["declared", "--store", "COLDSTART_STORE", "pyproject"])
+def test_one_answer_is_enough_to_fill_a_store_for_the_next_machine(place: str, tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project, elsewhere, tmp_path / "published"):
+        folder.mkdir()
+    (tmp_path / "published/table.bin").write_bytes(FILES["model.safetensors"])
+    declared = ', store="./store"' if place == "declared" else ""
+    flags = ["--store", "./store"] if place == "--store" else []
+    env = {"COLDSTART_STORE": "./store"} if place == "COLDSTART_STORE" else {}
+    if place == "pyproject":
+        (project / "pyproject.toml").write_text('[tool.coldstart]\nstore = "./store"\n')
+    begins_at = project if place in {"declared", "pyproject"} else elsewhere
+
+    with RehearsedOrigin(tmp_path / "published") as origin:
+        (project / "app.py").write_text(_table(origin.url("table.bin"), declared))
+        tiers = []
+        for home in ("one", "another"):
+            said = coldstart(
+                *("run", str(project / "app.py"), "--json", *flags),
+                cwd=elsewhere,
+                env={**env, "COLDSTART_HOME": str(tmp_path / home)},
+            )
+            assert said.code == 0, said.err
+            _wait_until(lambda: any(begins_at.glob("store/.coldstart/refs/*")))
+            tiers.append(said.data["result"])
+
+    assert tiers == ["origin", "store"]
+
+
+def _table(url: str, declared: str) -> str:
+    return (
+        f"{HEAD}\n@warm_model(name='table', weights={{'table': Weights.url('{url}', "
+        f"sha256='{sha256(FILES['model.safetensors'])}')}}{declared})\n"
+        "class Table:\n    @hook.load\n    def load(self, weights): self.tier = weights['table'].tier\n"
+        "    @endpoint\n    def served_by(self) -> str: return self.tier\n"
+    )
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    ends_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < ends_s
+        time.sleep(0.02)

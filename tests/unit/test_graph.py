@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,21 @@ def test_cancelling_from_outside_ends_the_run(tmp_path: Path) -> None:
 
     assert run().cancelled
     assert run.outcomes == {"a": Outcome.CANCELLED, "b": Outcome.CANCELLED}
+
+
+@pytest.mark.parametrize("first", ["upload", "hook"])
+def test_a_run_that_is_cancelled_still_starts_the_upload(first: str, tmp_path: Path) -> None:
+    def cancel() -> None:
+        run.conductor.cancel()
+
+    upload = replace(a_step("upload"), work=Work.UPLOAD)
+    steps = [upload, a_step("hook")] if first == "upload" else [a_step("hook"), upload]
+    run = Run(tmp_path, steps, {"upload": cancel, "hook": never}, gently=True)
+    if first == "hook":
+        threading.Timer(0.05, cancel).start()
+
+    assert run().cancelled
+    assert run.outcomes == {"upload": Outcome.DONE, "hook": Outcome.CANCELLED}
 
 
 def test_steps_that_wait_for_one_another_are_a_broken_plan(tmp_path: Path) -> None:

@@ -135,6 +135,20 @@ def test_a_request_that_never_ends_does_not_hold_the_drain_beyond_its_deadline(t
     assert live.model.closed  # type: ignore[attr-defined] # the test's own class
 
 
+def test_code_whose_caller_was_told_that_it_is_late_does_not_hold_the_drain(tmp_path: Path) -> None:
+    live = Life(tmp_path, "")
+    live.life.run(Stage.BEFORE_SNAPSHOT, Stage.AFTER_SNAPSHOT)
+    live.life.request_begins()
+    live.life.request_is_answered()
+    draining = threading.Thread(target=live.life.drain, args=(HANG_S * 10,), daemon=True)
+
+    draining.start()
+    draining.join(HANG_S)
+
+    assert not draining.is_alive()
+    assert live.life.requests == 0
+
+
 def test_draining_twice_closes_once(tmp_path: Path) -> None:
     live = Life(tmp_path, "closed = 0\n@hook.close\ndef bye(self): type(self).closed += 1")
     live.life.run(Stage.BEFORE_SNAPSHOT, Stage.AFTER_SNAPSHOT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from coldstart_sdk.errors import StorageError
@@ -37,6 +38,13 @@ def opened(address: str) -> Store:
 
         opener = plugins.store(scheme)
     return cast("Callable[[str], Store]", opener)(address)
+
+
+def placed(address: str, folder: Path) -> str:
+    """The address as every process reads it: a folder's path begins where it was written."""
+    if "://" in address or not address.strip():
+        return address
+    return str(folder.joinpath(Path(address).expanduser()).resolve())
 
 
 def scheme_of(address: str) -> str:
