@@ -139,3 +139,13 @@ def without(whole: Iterable[Stretch], gone: Iterable[Stretch]) -> tuple[Stretch,
             if piece[1] > piece[0]
         ]
     return tuple(left)
+
+
+def until_first_byte_s(fetch: Span) -> float:
+    """How long it asked and connected; told from how fast it was once bytes came, 0 where it tells none."""
+    whole = fetch.bytes or 0
+    first = next(((at_s, count) for at_s, count in fetch.progress if count), None)
+    if first is None or first[1] >= whole or first[0] >= fetch.end_s:
+        return 0.0
+    rate = (whole - first[1]) / (fetch.end_s - first[0])
+    return max(0.0, first[0] - first[1] / rate - fetch.start_s)

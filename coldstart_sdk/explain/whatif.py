@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.events import Resource
-from coldstart_sdk.explain.evidence import Evidence, lasted_s, outermost, stretches
+from coldstart_sdk.explain.evidence import Evidence, lasted_s, outermost, stretches, until_first_byte_s
 from coldstart_sdk.explain.graph import Change, Cut, Drop, Takes
 from coldstart_sdk.plan import StepKind
 from coldstart_sdk.recorder.names import MOVE, READ
@@ -116,18 +116,10 @@ def _net(evidence: Evidence, supposed: Supposed) -> _Made:
         step for step in evidence.of_kind(StepKind.FETCH) if step.resource is Resource.NET and step.bytes
     ]
     changes = [
-        Takes(step=step.name, seconds=_idle_s(step) + _shared_bytes(step, fetches) / rate) for step in fetches
+        Takes(step=step.name, seconds=until_first_byte_s(step) + _shared_bytes(step, fetches) / rate)
+        for step in fetches
     ]
     return changes, [f"the link brings {figures.speed(rate, 1)}, and the origin as much"]
-
-
-def _idle_s(step: Span) -> float:
-    """Until its first byte: asking, connecting; told from how fast it was once bytes came."""
-    first = next(((at_s, count) for at_s, count in step.progress if count), None)
-    if first is None or first[1] >= (step.bytes or 0) or first[0] >= step.end_s:
-        return 0.0
-    rate = ((step.bytes or 0) - first[1]) / (step.end_s - first[0])
-    return max(0.0, first[0] - first[1] / rate - step.start_s)
 
 
 def _shared_bytes(step: Span, fetches: Sequence[Span]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coldstart_sdk.events import Resource
-from coldstart_sdk.explain.evidence import Evidence
+from coldstart_sdk.explain.evidence import Evidence, until_first_byte_s
 from coldstart_sdk.explain.finding import Finding
 from coldstart_sdk.explain.graph import AtMost
 from coldstart_sdk.plan import StepKind
@@ -56,7 +56,9 @@ def _useful(step: Span) -> int:
 
 
 def _with_all_s(step: Span, evidence: Evidence) -> float:
-    several_s = step.duration_s * step.counts[CONNECTIONS] / _useful(step)
+    """What it asked first takes as long with any number of them."""
+    asked_s = until_first_byte_s(step)
+    several_s = (step.duration_s - asked_s) * step.counts[CONNECTIONS] / _useful(step)
     if evidence.link_bytes_per_s:
         several_s = max(several_s, (step.bytes or 0) / evidence.link_bytes_per_s)
-    return several_s
+    return asked_s + several_s

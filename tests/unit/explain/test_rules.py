@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from coldstart_sdk.events import Event, Outcome, RequestEnded, StepEnded, StepProgress, StepStarted, TierTried
+from coldstart_sdk.events import (
+    Counted,
+    Event,
+    Outcome,
+    RequestEnded,
+    StepEnded,
+    StepProgress,
+    StepStarted,
+    TierTried,
+)
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.explain import explain
 from coldstart_sdk.plan import Plan
@@ -260,6 +269,23 @@ def test_a_kept_trace_knows_the_idle_time_that_was_declared() -> None:
 
     assert "idle-too-short" not in findings(replace(trace, declared={}))
     assert 'idle="99s"' in findings(replace(trace, declared=declared(plan)))["idle-too-short"].fix
+
+
+def test_what_a_fetch_asks_first_takes_as_long_over_more_connections() -> None:
+    """1 s until the first byte, then 8 s over one connection."""
+    step, moments = "fetch:f5", [(1.1, 0), (2.1, 100_000_000), (9.1, 800_000_000)]
+    events: tuple[Event, ...] = (
+        StepStarted(at_s=BOOT_S + 0.1, step=step),
+        TierTried(at_s=BOOT_S + 0.1, step=step, tier="origin", hit=True),
+        *(
+            StepProgress(at_s=BOOT_S + at_s, step=step, done_bytes=count, total_bytes=800_000_000)
+            for at_s, count in moments
+        ),
+        Counted(at_s=BOOT_S + 9.0, step=step, counts={"connections": 1}),
+        StepEnded(at_s=BOOT_S + 9.1, step=step, outcome=Outcome.DONE),
+    )
+
+    assert saved(a_start(Ran(a_step(step), events)))["few-streams"] == pytest.approx(7.0)
 
 
 def working(cpu_s: float) -> Ran:
