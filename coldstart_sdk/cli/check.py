@@ -76,15 +76,17 @@ def command(console: Console, *, what: str, budget: str | None, **said: Any) -> 
         return
     _refuse_without_budget(what, said)
     spec = prepare.read(what)
-    asked = {name: said[name] for name in ("target", "store", "snapshot", "home")}
-    warned = foreseen.of(prepare.Asked(file=what, **asked), spec)
+    named = {name: said[name] for name in ("target", "store", "snapshot", "home")}
+    asked = prepare.Asked(file=what, **named)
+    warned = foreseen.of(asked, spec)
     if console.json:
         found = {"ok": True, "name": spec.name, "class": spec.qualname, "digest": spec.digest()}
         console.result_json({**found, "warnings": foreseen.as_data(warned), "spec": spec})
         return
     console.result(console.table(_summary(spec)))
     foreseen.show(warned, console)
-    console.next(inputs.first_call(spec, what), f"coldstart plan {shlex.quote(what)} --target runpod")
+    target = prepare.named_target(asked) or "runpod"
+    console.next(inputs.first_call(spec, what), f"coldstart plan {shlex.quote(what)} --target {target}")
 
 
 def _refuse_without_budget(what: str, said: dict[str, Any]) -> None:

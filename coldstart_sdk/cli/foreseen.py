@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from coldstart_sdk import plugins
 from coldstart_sdk.cli.console import BOLD, YELLOW, Console
-from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.prepare import Asked, Prepared, named_target, prepare
 from coldstart_sdk.errors import Problem
 from coldstart_sdk.spec import Snapshot, Spec
 
@@ -22,7 +22,8 @@ class Warned:
 
 def of(asked: Asked, spec: Spec) -> tuple[Warned, ...]:
     """On the platform that was named; without one, wherever the snapshot that is declared can be taken."""
-    targets = (asked.target,) if asked.target else tuple(_snapshotting(asked, spec))
+    named = named_target(asked)
+    targets = (named,) if named else tuple(_snapshotting(asked, spec))
     return tuple(warned for target in targets for warned in of_plan(prepare(replace(asked, target=target))))
 
 

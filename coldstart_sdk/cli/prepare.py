@@ -55,11 +55,18 @@ def prepare(asked: Asked, *, observed: bool = True) -> Prepared:
     project = path.resolve().parent
     said = settings.of_project(project)
     home = settings.home(asked.home, os.environ, said)
-    target = asked.target or settings.of_environment(os.environ).target or said.target or "local"
+    target = named_target(asked) or "local"
     spec = spec_of(asked.file, home)
     if observed:
         spec = replace(spec, weights=locks.with_observed(spec.weights, locks.of_project(project)))
     return Prepared(plan=_plan(spec, target, asked, said, project), project=project, home=home, settings=said)
+
+
+def named_target(asked: Asked) -> str | None:
+    """The one that the command line, the environment or the project names, in this order."""
+    project = entry.parse(asked.file)[0].resolve().parent
+    said = (settings.of_environment(os.environ), settings.of_project(project))
+    return asked.target or next((each.target for each in said if each.target), None)
 
 
 def prepare_here(asked: Asked, *, observed: bool = True) -> Prepared:

@@ -479,7 +479,7 @@ def test_a_canary_that_changed_puts_the_snapshot_away_and_loads_afresh(
         assert any("it[1] was 2, and is 2.5" in note and "loaded afresh" in note for note in notes)
 
 
-@newest_client
+@every_client
 def test_one_image_is_restored_several_times_and_no_two_draw_the_same(tmp_path: Path, client: Client) -> None:
     with a_plane(tmp_path, client, env={"COLDSTART_REHEARSE_RESTORES": "3"}) as there:
         assert there.deploy(HOOKS).code == 0

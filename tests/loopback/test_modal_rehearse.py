@@ -65,8 +65,8 @@ def test_a_secret_that_is_not_set_is_named_with_its_mend(tmp_path: Path) -> None
     said = coldstart("rehearse", str(a_project(tmp_path, VOICE)), "--target", "modal")
 
     assert said.code == 8
-    assert "VOICE_TOKEN" in said.problems[0]["error"]
-    assert "modal secret create" in said.problems[0]["fix"]
+    assert said.problems[0]["error"] == "the class asks for VOICE_TOKEN, which is not set here"
+    assert "modal secret create VOICE_TOKEN VOICE_TOKEN=VALUE" in said.problems[0]["fix"]
 
 
 def test_a_start_that_fails_is_told_with_its_line_and_mend(tmp_path: Path) -> None:
@@ -76,6 +76,8 @@ def test_a_start_that_fails_is_told_with_its_line_and_mend(tmp_path: Path) -> No
     assert said.code == 6
     assert said.problems[0]["error"] == "load:load raised OSError: torn file"
     assert "in load" in said.problems[0]["at"]
+    assert 'raise OSError("torn file")' in said.err, "the traceback that the mend speaks of"
+    assert "OSError: torn file" in (tmp_path / "build/modal/rehearsal/log.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,11 @@ def test_what_a_deployment_would_change_is_told_before_it(
 ) -> None:
     del plane
     plan, out = a_bundle(tmp_path)
-    assert backend.changes(plan, out) == (f"release: none -> {release.tag(plan, out)}",), client.version
+    tag = release.tag(plan, out)
+    assert backend.changes(plan, out) == (f"release: none -> {tag}",), client.version
+    by_hand = [sys.executable, "-m", "modal", "deploy", "modal_app.py"]
+    subprocess.run(by_hand, cwd=out, check=True, capture_output=True)
+    assert backend.changes(plan, out) == (f"release: v1, by `modal deploy` alone -> {tag}",)
     backend.deploy(plan, out)
     assert backend.changes(plan, out) == ()
 
@@ -122,12 +126,13 @@ def test_what_a_deployment_would_change_is_told_before_it(
 
 @newest_client
 def test_a_deployment_that_does_not_answer_is_taken_back(
-    tmp_path: Path, plane: Plane, client: Client
+    tmp_path: Path, plane: Plane, client: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
     del plane
     with pytest.raises(PlatformError, match=r"load:load raised .*; the new app was stopped") as told:
         backend.deploy(*a_bundle(tmp_path, "torn"))
     assert told.value.fix, client.version
+    assert 'raise OSError("torn file")' in capfd.readouterr().err, "the log is gone with the app"
     assert backend.status("voice")["state"] == "stopped"
     backend.deploy(*a_bundle(tmp_path, "hello"))
 
@@ -144,8 +149,20 @@ def test_a_secret_that_is_not_there_is_named_with_the_command_that_makes_it(
     with pytest.raises(PlatformError, match="Secret 'MY_TOKEN' not found") as told:
         backend.deploy(*a_bundle(tmp_path, options='name="voice", secrets=["MY_TOKEN"]'))
 
-    assert told.value.fix == "Make it: modal secret create MY_TOKEN NAME=VALUE", client.version
+    assert told.value.fix == "Make it: modal secret create MY_TOKEN MY_TOKEN=VALUE", client.version
     assert plane.world.app_named("voice") is None
+
+
+@newest_client
+def test_a_secret_by_another_name_is_made_with_the_variable_that_it_holds(
+    tmp_path: Path, plane: Plane, client: Client
+) -> None:
+    del plane
+    options = 'name="voice", secrets=["MY_TOKEN"], overrides={"modal": {"secrets": {"MY_TOKEN": "ours"}}}'
+    with pytest.raises(PlatformError, match="Secret 'ours' not found") as told:
+        backend.deploy(*a_bundle(tmp_path, options=options))
+
+    assert told.value.fix == "Make it: modal secret create ours MY_TOKEN=VALUE", client.version
 
 
 @newest_client
@@ -240,6 +257,20 @@ def test_an_app_that_is_not_there_is_told_with_what_to_do(plane: Plane, client: 
     assert "coldstart deploy" in told.value.fix, client.version
     with pytest.raises(PlatformError, match="knows no app"):
         backend.history("nowhere")
+    with pytest.raises(PlatformError, match="knows no app"):
+        backend.delete("nowhere")
+    with pytest.raises(PlatformError, match="nowhere is not live on Modal"):
+        list(backend.logs("nowhere", follow=False))
+
+
+@newest_client
+def test_what_is_deleted_already_stays_deleted(tmp_path: Path, plane: Plane, client: Client) -> None:
+    del plane
+    backend.deploy(*a_bundle(tmp_path))
+    for _ in range(2):
+        backend.delete("voice")
+
+        assert backend.status("voice")["state"] == "stopped", client.version
 
 
 @newest_client

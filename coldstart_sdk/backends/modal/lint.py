@@ -177,7 +177,7 @@ class _Reader:
         name = self._named(node.func)
         if name in _THREADS:
             yield self._problem(
-                node, place, f"{name} may be alive at the snapshot, and a restored copy of it has no peer"
+                node, place, f"{name} may be alive at the snapshot, and in every worker that is restored"
             )
 
     def _kept(self, node: ast.Assign | ast.AnnAssign, value: ast.expr, place: _Place) -> Iterator[Problem]:

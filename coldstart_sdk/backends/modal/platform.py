@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
+LAST_LINES = 40
+"""Of the log of a worker that did not start."""
+
 
 def changes(plan: Plan, bundle: Path) -> tuple[str, ...]:
     """What a deployment would change, a line each; nothing where this very bundle is live."""
-    wanted, live = release.tag(plan, bundle), str(_live(plan.spec.name).get("tag") or "")
-    return () if live == wanted else tuple(release.changes(bundle, live, wanted))
+    wanted, live = release.tag(plan, bundle), _live(plan.spec.name)
+    return () if live.get("tag") == wanted else tuple(release.changes(bundle, live, wanted))
 
 
 def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
@@ -43,10 +47,18 @@ def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
     try:
         smoke = _smoke(plan, bundle)
     except ColdstartError as failed:
+        _show_log(plan.spec.name)
         back = _back(plan.spec.name, live)
         raise PlatformError(f"{failed.message}; {back}", fix=failed.fix, where=failed.where) from failed
     release.keep(bundle, tag)
     return _told(plan, tag, did="updated" if live else "created") | smoke
+
+
+def _show_log(app: str) -> None:
+    """What its worker said, while Modal still has it."""
+    with suppress(PlatformError):
+        for line in list(logs(app, follow=False))[-LAST_LINES:]:
+            sys.stderr.write(f"  {line}\n")
 
 
 def _smoke(plan: Plan, bundle: Path) -> dict[str, Any]:
@@ -159,6 +171,8 @@ def scale(app: str, *, least: int, most: int) -> Mapping[str, Any]:
 
 def delete(app: str) -> None:
     """Stop it for good. Its volume stays: `modal volume delete` is for that."""
+    if status(app)["state"] == "stopped":
+        return
     options = ["--yes"] if "--yes" in _modal("app", "stop", "--help") else []
     _modal("app", "stop", app, *options)
 
@@ -180,7 +194,7 @@ def _releases(app: str) -> Iterator[Mapping[str, Any]]:
     try:
         yield from _json("app", "history", app)
     except PlatformError as error:
-        if not re.search(r"not found|could not find|no app", error.message, re.IGNORECASE):
+        if not re.search(r"not found|could not find|no app|is not live", error.message, re.IGNORECASE):
             raise
 
 
@@ -226,7 +240,7 @@ def _modal(*arguments: str, cwd: Path | None = None, is_told: bool = False) -> s
     with _process(*arguments, cwd=cwd) as process:
         out, err = _heard(process) if is_told else process.communicate()
     if process.returncode:
-        raise _refused(" ".join(arguments[:2]), err or out)
+        raise _refused(" ".join(arguments[:2]), err or out, cwd)
     return out
 
 
@@ -254,7 +268,7 @@ def _process(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
-def _refused(command: str, said: str) -> PlatformError:
+def _refused(command: str, said: str, bundle: Path | None = None) -> PlatformError:
     """Modal's own words, without the frame that it draws around them."""
     words = " ".join(
         re.sub(r"[─╭╮╰╯│┌┐└┘]", " ", said).replace(" Error ", " ").replace("Error:", " ").split()
@@ -263,12 +277,23 @@ def _refused(command: str, said: str) -> PlatformError:
         return PlatformError(
             "Modal's package is not installed here", fix='pip install "coldstart-sdk[modal]"'
         )
-    return PlatformError(f"modal {command}: {words[-300:]}", fix=_mend(words))
+    if gone := re.search(r"No App with name '([\w.-]+)'", words):
+        return PlatformError(
+            f"{gone[1]} is not live on Modal", fix="Deploy it: coldstart deploy FILE --target modal"
+        )
+    return PlatformError(f"modal {command}: {words[-300:]}", fix=_mend(words, bundle))
 
 
-def _mend(words: str) -> str:
+def _mend(words: str, bundle: Path | None) -> str:
     if secret := re.search(r"Secret '?([\w.-]+)'?", words):
-        return f"Make it: modal secret create {secret[1]} NAME=VALUE"
+        return f"Make it: modal secret create {secret[1]} {_held_by(secret[1], bundle)}=VALUE"
     if re.search(r"token (missing|id|validation)|authenticat", words, re.IGNORECASE):
         return "Sign in: modal setup"
     return "Mend what it names; `modal --help` knows the command."
+
+
+def _held_by(secret: str, bundle: Path | None) -> str:
+    """The variable that this secret has to hold, as the bundle says it."""
+    module = (bundle / MODULE).read_text(encoding="utf-8") if bundle else ""
+    said = re.search(rf'from_name\("{re.escape(secret)}", required_keys=\["([^"]+)"\]', module)
+    return said[1] if said else "NAME"

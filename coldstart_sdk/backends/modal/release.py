@@ -31,13 +31,14 @@ def keep(bundle: Path, tag: str) -> None:
     (bundle / FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def changes(bundle: Path, live: str, wanted: str) -> Iterator[str]:
+def changes(bundle: Path, live: Mapping[str, Any], wanted: str) -> Iterator[str]:
     """What a deployment would change, a line each; `live` is empty where there is no release yet."""
-    yield f"release: {live or 'none'} -> {wanted}"
+    tag, version = live.get("tag"), live.get("version")
+    yield f"release: {tag or (f'{version}, by `modal deploy` alone' if version else 'none')} -> {wanted}"
     known = _kept(bundle)
-    if not live:
+    if not tag:
         return
-    if known.get("tag") != live:
+    if known.get("tag") != tag:
         yield "what is live was not deployed from this folder: its files are not known here"
         return
     before, after = known["module"].splitlines(), _module(bundle).splitlines()

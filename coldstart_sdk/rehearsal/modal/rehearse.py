@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldstart_sdk import record
-from coldstart_sdk.backends.modal import sample
+from coldstart_sdk.backends.modal import log, sample
 from coldstart_sdk.backends.modal.call import Target, call
 from coldstart_sdk.backends.modal.compile import class_name
 from coldstart_sdk.backends.modal.lint import lint
-from coldstart_sdk.errors import PlatformError, UsageError
+from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
 from coldstart_sdk.events import Anchor, AnchorSet, Event, Noted, now
 from coldstart_sdk.plan import Plan, Stage
 from coldstart_sdk.rehearsal import start
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 PROVED = ("1.4.3", "1.5.5", "1.6.4")
 """Versions of Modal's package that the plane was held against."""
 _RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
+LAST_LINES = 40
+"""Of the log of a start that failed."""
 STATES = ("empty", "warm", "second", "restore")
 """Empty volumes; those that an earlier container left; empty ones, and a store that an earlier one filled;
 from the snapshot, whatever came before it."""
@@ -78,21 +80,35 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         raise PlatformError("Modal's package is not installed here", fix='pip install "coldstart-sdk[modal]"')
     from coldstart_sdk.rehearsal.modal.plane import Plane  # noqa: PLC0415 - stands on Modal's package
 
+    if missing := [name for name in plan.spec.secrets if name not in os.environ]:
+        raise _unset(missing, plan.spec)
     secrets = {
         plan.spec.overrides.get("modal", {}).get("secrets", {}).get(name, name): {name: os.environ[name]}
         for name in plan.spec.secrets
-        if name in os.environ
     }
     forks = wish.restores if plan.snapshot is not Snapshot.NONE else 0
     env = {"COLDSTART_REHEARSE_RESTORES": str(forks), "COLDSTART_SKIP": wish.skip}
     with _origin(wish) as origin, Plane(secrets=secrets, env={**env, **origin}) as plane:
         _deploy(plane, bundle)
-        if wish.state in {"warm", "second"}:
-            _live(plane, plan.spec, replace(wish, requests=1))
-        if wish.state == "second":
-            _empty_volumes(plane)
-        life = _live(plane, plan.spec, wish)
+        try:
+            if wish.state in {"warm", "second"}:
+                _live(plane, plan.spec, replace(wish, requests=1))
+            if wish.state == "second":
+                _empty_volumes(plane)
+            life = _live(plane, plan.spec, wish)
+        except ColdstartError:
+            _show_log(_write_log(bundle / start.FOLDER, plane.world.lines.chunks))
+            raise
         return _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
+
+
+def _unset(missing: Sequence[str], spec: Spec) -> PlatformError:
+    name = missing[0]
+    secret = spec.overrides.get("modal", {}).get("secrets", {}).get(name, name)
+    return PlatformError(
+        f"the class asks for {', '.join(missing)}, which is not set here",
+        fix=f"Set it for the rehearsal: export {name}=…; on Modal: modal secret create {secret} {name}=VALUE",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,13 +246,10 @@ def _deploy(plane: Plane, bundle: Path) -> None:
     )
     if ended.returncode:
         said = " ".join((ended.stderr or ended.stdout).split())
-        raise PlatformError(f"modal deploy refused the bundle: {said[-400:]}", fix=_mend(said))
-
-
-def _mend(said: str) -> str:
-    if "Secret" in said:
-        return "Set the variable here for a rehearsal; on Modal: modal secret create NAME NAME=VALUE"
-    return "Read what it says; `coldstart build` writes the module anew."
+        raise PlatformError(
+            f"modal deploy refused the bundle: {said[-400:]}",
+            fix="Read what it says; `coldstart build` writes the module anew.",
+        )
 
 
 def _ask(plane: Plane, spec: Spec, wish: Wish) -> Any:  # noqa: ANN401 - plain JSON
@@ -258,9 +271,8 @@ def _ask(plane: Plane, spec: Spec, wish: Wish) -> Any:  # noqa: ANN401 - plain J
 
 
 def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
     lines = life.lines
-    (folder / "log.txt").write_text("".join(line.text for line in lines), encoding="utf-8")
+    _write_log(folder, lines)
     (folder / "image.txt").write_text("\n".join(_image(plane)) + "\n", encoding="utf-8")
     starts = [_events(lines, task) for task in dict.fromkeys(line.task for line in lines)]
     traces = _traces(plan, [events for events in starts if events], life)
@@ -288,12 +300,24 @@ def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) ->
     notes = [event.message for events in starts for event in events if isinstance(event, Noted)]
     notes += plane.world.lost
     if notes:
-        told["notes"] = list(dict.fromkeys(notes))
+        told["notes"] = sorted(dict.fromkeys(notes), key=lambda note: "the snapshot" not in note)
     if problems := lint(plan, folder.parent / "code"):
         told["lint"] = [f"{problem.where}: {problem.message}" for problem in problems]
     if plane.world.unimplemented:
         told["unanswered"] = sorted(plane.world.unimplemented)
     return told
+
+
+def _write_log(folder: Path, lines: Sequence[Any]) -> str:
+    folder.mkdir(exist_ok=True)
+    text = "".join(line.text for line in lines)
+    (folder / "log.txt").write_text(text, encoding="utf-8")
+    return text
+
+
+def _show_log(text: str) -> None:
+    for line in list(log.read(text.splitlines()))[-LAST_LINES:]:
+        sys.stderr.write(f"  {line}\n")
 
 
 def _traces(plan: Plan, starts: Sequence[Sequence[Event]], life: _Life) -> dict[str, Trace]:

@@ -56,6 +56,18 @@ def test_a_hook_that_does_not_survive_the_snapshot_is_named_with_its_line(
     assert "hook.restored" in warning["fix"]
 
 
+def test_the_platform_may_be_named_by_the_environment_or_the_project(tmp_path: Path) -> None:
+    path = a_voice(tmp_path)
+    by_environment = coldstart("check", str(path), env={"COLDSTART_TARGET": "modal"})
+    (tmp_path / "pyproject.toml").write_text('[tool.coldstart]\ntarget = "modal"\n')
+    by_project = coldstart("check", str(path))
+
+    for said in (by_environment, by_project):
+        assert "warn:  on modal, threading.Thread may be alive at the snapshot" in said.err
+        assert "--target modal" in said.err
+        assert "runpod" not in said.err
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("--target", "runpod"), ("--target", "modal", "--snapshot", "none")]
 )
