@@ -24,7 +24,7 @@ def logger(name: str) -> logging.Logger:
 
 
 class _Plain(logging.Handler):
-    """Writes to what stderr is at that moment; silent as soon as anybody else would write the same line."""
+    """Writes to what stderr is at that moment, without secrets; silent where anybody else writes the same."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,8 +32,10 @@ class _Plain(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _is_heard_by_another(record, self):
+            from coldstart_sdk.redact import redact  # noqa: PLC0415 - a start that logs nothing needs none
+
             try:
-                sys.stderr.write(f"{self.format(record)}\n")
+                sys.stderr.write(f"{redact(self.format(record))}\n")
                 sys.stderr.flush()
             except Exception:  # noqa: BLE001 - as every handler: a log line must not fail what it tells of
                 self.handleError(record)

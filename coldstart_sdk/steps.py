@@ -51,6 +51,7 @@ class Site:
 
 
 _OURS = Path(__file__).parent
+_RECORDER = _OURS / "recorder"
 
 
 class SkippedError(Exception):
@@ -325,7 +326,9 @@ def problem_of(raised: BaseException, step: Step, project: Path) -> Problem:
             where=where,
             fix="Raise an error that says what is wrong; a hook must not end the worker.",
         )
-    said = str(raised).splitlines()
+    from coldstart_sdk.redact import redact  # noqa: PLC0415 - only when something went wrong
+
+    said = redact(str(raised)).splitlines()
     return Problem(
         message=f"{step.name} raised {type(raised).__name__}" + (f": {said[0]}" if said else ""),
         where=where,
@@ -334,11 +337,19 @@ def problem_of(raised: BaseException, step: Step, project: Path) -> Problem:
 
 
 def from_their_line(raised: BaseException) -> BaseException:
-    """The exception with a traceback that begins in the user's code; ours above it says nothing to them."""
+    """The exception with a traceback that begins in the user's code, and without who looks on in between."""
     trace = raised.__traceback__
     while trace and Path(trace.tb_frame.f_code.co_filename).is_relative_to(_OURS):
         trace = trace.tb_next
-    return raised.with_traceback(trace) if trace else raised
+    if trace is None:
+        return raised
+    at = trace
+    while at.tb_next:
+        if Path(at.tb_next.tb_frame.f_code.co_filename).is_relative_to(_RECORDER):
+            at.tb_next = at.tb_next.tb_next
+        else:
+            at = at.tb_next
+    return raised.with_traceback(trace)
 
 
 def timed_out(step: Step, thread_id: int | None, project: Path) -> Problem:

@@ -159,21 +159,34 @@ def _discard(*streams: TextIO) -> None:
 
 
 def _lines(problem: Problem, command: str) -> tuple[tuple[str, str], ...]:
-    return ("error:", problem.message), ("at:", problem.where or command), ("fix:", problem.fix)
+    said = _told(problem)
+    return ("error:", said.message), ("at:", said.where or command), ("fix:", said.fix)
 
 
 def _as_data(error: ColdstartError) -> dict[str, Any]:
+    problems = [_told(problem) for problem in error.problems]
     return {
         "error": {
             "type": type(error).__name__,
             "exit_code": error.exit_code,
-            "message": error.message,
+            "message": problems[0].message,
             "problems": [
                 {"message": problem.message, "where": problem.where, "fix": problem.fix}
-                for problem in error.problems
+                for problem in problems
             ],
         }
     }
+
+
+def _told(problem: Problem) -> Problem:
+    """Without secrets: what a user's own code raised may quote one."""
+    from coldstart_sdk.redact import redact  # noqa: PLC0415 - only when something went wrong
+
+    return Problem(
+        message=redact(problem.message),
+        where=problem.where and redact(problem.where),
+        fix=redact(problem.fix),
+    )
 
 
 def _one_line(text: str) -> str:

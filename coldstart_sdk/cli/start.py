@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from socket import socket
 from types import FrameType
 
 from coldstart_sdk.backends.local.messages import Answered, Ask, Chunk, Order, Refused, Report, Waiting
-from coldstart_sdk.backends.local.supervise import Worker, worker_env
+from coldstart_sdk.backends.local.supervise import GRACE_S, Worker, worker_env
 from coldstart_sdk.cli import settings
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.prepare import Prepared
@@ -28,7 +29,7 @@ from coldstart_sdk.events import (
     StepStarted,
     now,
 )
-from coldstart_sdk.plan import Plan, StepKind
+from coldstart_sdk.plan import Plan, Step, StepKind
 from coldstart_sdk.serve.options import Options
 from coldstart_sdk.switches import Switches, switch
 from coldstart_sdk.trace.build import build
@@ -58,8 +59,12 @@ class Start:
     """When it was wanted, on the boot clock: just before its process was made."""
     exit_code: int | None = None
     """Set once it has ended."""
+    overdue: Step | None = None
+    """What ran past its time and let nobody in the worker end it."""
     _asked: dict[str, str] = field(default_factory=dict)
     """Id → endpoint of each request that has no answer yet."""
+    _limits: dict[str, float] = field(default_factory=dict)
+    """Step → when it must have ended, on our own clock."""
 
     def ask(self, ask: Ask) -> None:
         """Ask for an answer; it comes among the reports. The first one may be what it was started for."""
@@ -71,11 +76,11 @@ class Start:
     def follow(self, heard: Callable[[Report], None]) -> None:
         """Hand on each report until the worker has ended."""
         try:
-            for report in self.worker.reports():
+            for report in self.worker.reports(self._end_what_nobody_else_can):
                 if isinstance(report, Answered | Refused):
                     self._asked.pop(report.id, None)
                 elif not isinstance(report, Chunk | Waiting):
-                    self.events.append(report)
+                    self._note(report)
                 heard(report)
         except BaseException:
             self.worker.kill()
@@ -85,6 +90,23 @@ class Start:
             self.exit_code = self.worker.end()
             if death := _death(self, ended_s):
                 self.events.append(death)
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, StepEnded):
+            self._limits.pop(event.step, None)
+        elif isinstance(event, StepStarted) and (limit_s := self._step(event.step).timeout_s):
+            self._limits[event.step] = time.monotonic() + limit_s + GRACE_S
+
+    def _end_what_nobody_else_can(self) -> None:
+        """Native code may hold the interpreter: its worker then cannot tell that the time is up."""
+        late = next((name for name, limit in self._limits.items() if limit < time.monotonic()), None)
+        if late and self.overdue is None:
+            self.overdue = self._step(late)
+            self.worker.kill()
+
+    def _step(self, name: str) -> Step:
+        return next(step for step in self.prepared.plan.steps if step.name == name)
 
     def end(self) -> None:
         """Ask it to drain; kill it when it has been asked before."""
@@ -205,6 +227,8 @@ def _death(started: Start, at_s: float) -> StateChanged | Noted | None:
     code = started.exit_code or 0
     if State.FAILED in states or (code == 0 and (started.asked_to_end or State.STOPPED in states)):
         return None
+    if started.overdue:
+        return _held_up(started.overdue, started.prepared.plan, at_s)
     name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
     ended = f"was killed by {name}" if code < 0 else f"ended with exit code {code}"
     if code < 0 and started.asked_to_end:
@@ -217,6 +241,17 @@ def _death(started: Start, at_s: float) -> StateChanged | Noted | None:
         reason=f"the worker {ended}" + (f" during {during}" if during else ""),
         where=during or _furthest(started),
         fix=by_signal if code < 0 else "Look for os._exit in the code that ran, and at the log above.",
+    )
+
+
+def _held_up(step: Step, plan: Plan, at_s: float) -> StateChanged:
+    line = next((hook.line for hook in plan.spec.hooks if hook.method == step.target), None)
+    return StateChanged(
+        at_s=at_s,
+        state=State.FAILED,
+        reason=f"{step.name} did not end within {step.timeout_s:g} s, and let nothing else run",
+        where=f"{plan.spec.module}.py:{line}, in {step.target}" if line else step.name,
+        fix="Look for the native call in it that holds the interpreter, or give it a longer timeout=.",
     )
 
 

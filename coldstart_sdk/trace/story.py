@@ -97,12 +97,14 @@ def _before_process(trace: Trace) -> Iterator[tuple[str, str]]:
 
 
 def _degraded(trace: Trace) -> Iterator[tuple[str, str]]:
-    reasons = {step.name: step.reason for step in trace.steps if step.outcome is not Outcome.DONE}
+    reasons = {step.name: step.reason or "" for step in trace.steps if step.outcome is not Outcome.DONE}
     if trace.degraded:
-        yield (
-            "degraded",
-            "; ".join(f"{name}: {reasons[name]}" if reasons.get(name) else name for name in trace.degraded),
-        )
+        yield "degraded", "; ".join(_with_reason(name, reasons.get(name, "")) for name in trace.degraded)
+
+
+def _with_reason(name: str, reason: str) -> str:
+    """Most reasons begin with the step's name already."""
+    return reason if reason.startswith(name) else f"{name}: {reason}" if reason else name
 
 
 def _never_ran(trace: Trace) -> Iterator[tuple[str, str]]:

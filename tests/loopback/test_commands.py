@@ -231,3 +231,52 @@ def test_a_module_beside_the_declaration_can_be_imported_ahead_of_it(tmp_path: P
 
     assert said.code == 0, said.err
     assert said.data["result"] == "hello"
+
+
+def test_a_hook_that_lets_nothing_else_run_is_ended_at_its_timeout_all_the_same(tmp_path: Path) -> None:
+    path = a_project(
+        tmp_path,
+        """
+        @warm_model
+        class Stuck:
+            @hook.load(timeout=0.2)
+            def load(self):
+                import re
+                re.match("(a+)+$", "a" * 60 + "b")  # minutes in native code, which holds the interpreter
+
+            @endpoint
+            def speak(self) -> str:
+                return "never"
+        """,
+    )
+
+    said = coldstart("run", str(path), "--json")
+
+    assert said.code == 6
+    assert said.data["error"]["message"] == "load:load did not end within 0.2 s, and let nothing else run"
+    assert said.data["error"]["problems"][0]["where"].endswith(", in load")
+
+
+def test_an_answer_that_is_late_ends_a_run_without_waiting_for_its_code(tmp_path: Path) -> None:
+    """`run` itself would be killed by the test's own limit, were it to wait for the code."""
+    path = a_project(
+        tmp_path,
+        """
+        @warm_model
+        class Late:
+            @endpoint(timeout=0.2)
+            def speak(self) -> str:
+                time.sleep(1000)
+                return "never"
+
+            @hook.close
+            def bye(self):
+                print("closed in order")
+        """,
+    )
+
+    said = coldstart("run", str(path), "--json")
+
+    assert said.code == 6
+    assert said.data["error"]["message"] == "speak did not answer in time"
+    assert "closed in order" in said.err

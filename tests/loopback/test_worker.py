@@ -189,6 +189,38 @@ def test_what_a_hook_logs_from_info_on_is_on_stderr_once(
     assert not [line for line in logged if "too much" in line]
 
 
+def test_a_secret_that_a_hook_raises_is_in_no_error_and_no_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_TOKEN", "not-for-any-log-4711")
+    body = "@hook.load\ndef load(self): raise ValueError('refused: ' + os.environ['VENDOR_TOKEN'])"
+    with a_worker(tmp_path, body) as talk:
+        talk.hear()
+        talk.end()
+
+    assert talk.failure.reason == "load:load raised ValueError: refused: ***"
+    assert "not-for-any-log-4711" not in capfd.readouterr().err
+
+
+def test_a_traceback_is_the_user_s_from_its_first_line_to_its_last(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though our recorder stands between a warm-up and the endpoint that it calls."""
+    body = """
+    @endpoint(default=True)
+    def divide(self, by: int = 0) -> float: return 1 / by
+    @hook.warmup
+    def warm(self): self.divide()
+    """
+    with a_worker(tmp_path, body) as talk:
+        talk.hear()
+        talk.end()
+
+    logged = capfd.readouterr().err
+    places = re.findall(r'File "(.*)", line \d+, in (\w+)', logged)
+    assert [method for _, method in places] == ["warm", "divide"]
+
+
 def test_a_user_s_own_level_of_our_log_is_kept(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -78,9 +78,9 @@ class Worker:
         with suppress(BrokenPipeError):
             messages.write(self._control, ask)
 
-    def reports(self) -> Iterator[Report]:
-        """What it says, until it has ended."""
-        return messages.read_reports(self._lines())
+    def reports(self, silent: Callable[[], object] = lambda: None) -> Iterator[Report]:
+        """What it says, until it has ended; `silent` is called now and then while it says nothing."""
+        return messages.read_reports(self._lines(silent))
 
     def release(self) -> None:
         """Nothing more will be asked: it drains, and ends."""
@@ -117,7 +117,7 @@ class Worker:
             self._guard.daemon = True
             self._guard.start()
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self, silent: Callable[[], object] = lambda: None) -> Iterator[bytes]:
         """Whole lines of the report pipe; a child of the worker that outlives it does not hold us here."""
         if self._report is None:
             return
@@ -132,3 +132,5 @@ class Worker:
                 yield from lines
             elif self._process.poll() is not None:
                 return
+            else:
+                silent()
