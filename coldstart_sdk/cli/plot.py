@@ -20,7 +20,7 @@ _LABEL_CHARS = 36
 _STYLE = (
     "svg{font:12px ui-monospace,Menlo,Consolas,monospace}.page{fill:#fff;stroke:#d0d7de}text{fill:#1f2328}"
     ".dim{fill:#59636e}.grid{stroke:#e4e8ec}.dot{fill:#0969da;fill-opacity:.55}.mid{stroke:#cf222e;stroke-width:2}"
-    ".warm{stroke:#9a6700;stroke-width:2;stroke-dasharray:3 2}"
+    ".e{text-anchor:end}.warm{stroke:#9a6700;stroke-width:2;stroke-dasharray:3 2}"
     "@media(prefers-color-scheme:dark){.page{fill:#0d1117;stroke:#3d444d}text{fill:#e6edf3}.dim{fill:#9198a1}"
     ".grid{stroke:#262c34}.dot{fill:#58a6ff}.mid{stroke:#ff7b72}.warm{stroke:#d29922}}"
 )
@@ -119,8 +119,9 @@ def _row(row: _Row, top: int, most_s: float) -> Iterator[str]:
         yield f'<path class="warm" d="M{x:.1f} {middle - 9}V{middle + 9}">{said}</path>'
     x = _x(row.spread.median, most_s)
     yield f'<path class="mid" d="M{x:.1f} {middle - 9}V{middle + 9}"/>'
-    words, beside = figures.duration(row.spread.median), min(x + 9, _WIDTH - 70)
-    yield f'<text class="dim" x="{beside:.1f}" y="{middle - 6}">{words}</text>'
+    words, is_near_the_end = figures.duration(row.spread.median), x > _WIDTH - 90
+    beside, look = (x - 9, "dim e") if is_near_the_end else (x + 9, "dim")
+    yield f'<text class="{look}" x="{beside:.1f}" y="{middle - 6}">{words}</text>'
 
 
 def _x(at_s: float, most_s: float) -> float:

@@ -21,7 +21,7 @@ _BARS = 276
 _TOP = 78
 _ROW = 22
 _BAR = 14
-_LETTER = 6.6
+_LETTER = 7.25
 """Width of one letter of small type, at most: text must not run out of the picture on any system."""
 _LONGEST_NAME = 25
 _LONGEST_TITLE = 44
@@ -91,7 +91,7 @@ def _grid(drawn: Chart, bottom: int) -> Iterator[str]:
     for at_s, words in ticks(drawn.end_s, 8):
         x = _x(at_s, drawn)
         yield f'<path class="grid" d="M{x:.1f} {_TOP - 8}V{bottom}"/>'
-        if x + len(words) * _LETTER < _WIDTH:
+        if x + len(words) * _LETTER < _WIDTH - 6:
             yield f'<text class="axis" x="{x:.1f}" y="{_TOP - 14}">{words}</text>'
 
 

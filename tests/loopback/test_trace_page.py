@@ -132,6 +132,26 @@ def test_pointing_at_a_fetch_tells_its_bytes_and_its_speed(opened: Any) -> None:
     assert "MB/s" in told
 
 
+def test_on_a_narrow_screen_the_bars_are_seen_without_scrolling(opened: Any) -> None:  # noqa: ANN401 - as above
+    shown = opened()
+    shown.page.set_viewport_size({"width": 400, "height": 800})
+
+    chart = shown.page.locator(".scroll").bounding_box()
+    axis = shown.page.locator("#axis").bounding_box()
+
+    assert axis["x"] + axis["width"] <= chart["x"] + chart["width"] + 1
+    assert axis["width"] > 150
+
+
+def test_no_word_of_the_axis_is_cut_off(opened: Any) -> None:  # noqa: ANN401 - as above
+    shown = opened()
+    axis = shown.page.locator("#axis").bounding_box()
+
+    for word in shown.page.locator("#axis span").all():
+        box = word.bounding_box()
+        assert box["x"] + box["width"] <= axis["x"] + axis["width"]
+
+
 def test_rows_can_be_grouped_by_resource(opened: Any) -> None:  # noqa: ANN401 - as above
     page = opened()
 
@@ -149,7 +169,7 @@ def test_a_trace_of_another_target_opens_in_the_same_page(opened: Any, tmp_path:
 
     page.page.set_input_files("#file", str(other))
 
-    page.page.wait_for_function("document.title.startsWith('multitalk')")
+    page.page.locator("#title").filter(has_text="multitalk").wait_for()
     assert page.complaints == []
 
 
@@ -160,7 +180,7 @@ def test_what_is_no_trace_is_said_so(opened: Any, tmp_path: Path) -> None:  # no
 
     page.page.set_input_files("#file", str(other))
 
-    page.page.wait_for_function("document.getElementById('failure').textContent.includes('cannot be shown')")
+    page.page.locator("#failure").filter(has_text="cannot be shown").wait_for()
 
 
 def test_on_paper_there_are_no_buttons_and_every_bar(opened: Any) -> None:  # noqa: ANN401 - as above

@@ -33,5 +33,5 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         evidence=tuple(f"{step.name}: {figures.duration(step.duration_s)}" for step in steps[:6]),
         fix=f'Set snapshot="cpu"{splits}; compare with `coldstart explain … --snapshot cpu`',
         changes=tuple(Drop(step=name) for name in before_cut(evidence)),
-        supposes="the platform restores at once: how long it takes comes on top",
+        supposes="the platform restores at once; what it really takes comes on top",
     )

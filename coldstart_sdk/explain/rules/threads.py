@@ -40,7 +40,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             for step in busy
             if share >= _THROTTLED
         ),
-        supposes="threads that wait do not burn what the others need: then it saves more than this",
+        supposes="threads that wait burn nothing; what they do burn is saved as well",
     )
 
 

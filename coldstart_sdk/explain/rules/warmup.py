@@ -47,7 +47,7 @@ def too_big(evidence: Evidence) -> Iterator[Finding]:
         ),
         fix="Keep the first call of an endpoint in @hook.warmup; move the others to a @hook.background",
         changes=tuple(Cut(step=name, stretches=stretches(made)) for name, made in again.items()),
-        supposes="a first caller with one of those shapes may wait for it",
+        supposes="first callers with the other shapes may wait for them",
     )
 
 

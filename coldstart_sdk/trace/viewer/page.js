@@ -94,16 +94,18 @@
   function draw() {
     const body = $("rows"), focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.key : null;
     const marks = ticks();
-    $("axis").replaceChildren(...marks.map(([at, words]) => make("span", { style: { left: `${place(at)}%` } }, words)));
+    const wide = $("axis").clientWidth || 800;
+    const fits = (words, room) => words.length * 7 + 14 <= (room / 100) * wide;
+    $("axis").replaceChildren(...marks.filter(([at, words]) => fits(words, 100 - place(at))).map(([at, words]) => make("span", { style: { left: `${place(at)}%` } }, words)));
     if (trace.anchors.ready_s !== null) $("axis").append(make("b", { class: "ready", style: { left: `${place(trace.anchors.ready_s)}%` } }));
-    body.replaceChildren(...rows().map((row) => (row.group ? groupRow(row) : spanRow(row, marks))));
+    body.replaceChildren(...rows().map((row) => (row.group ? groupRow(row) : spanRow(row, marks, fits))));
     if (focused) { const again = body.querySelector(`[data-key="${CSS.escape(focused)}"]`); if (again) again.focus({ preventScroll: true }); }
     $("window").textContent = view[0] === home[0] && view[1] === home[1] ? "" : `${duration(view[0])} to ${duration(view[1])}`;
   }
   function groupRow(row) {
     return make("tr", { class: "group" }, make("th", { colspan: "3", scope: "rowgroup" }, `${row.group}: ${duration(row.busy)} busy`));
   }
-  function spanRow({ span, inside, part }, marks) {
+  function spanRow({ span, inside, part }, marks, fits) {
     const id = key(span), expandable = inside.length > 0;
     const button = make("button", {
       type: "button", "data-key": (part ? "p" : "s") + id, title: span.name,
@@ -119,8 +121,8 @@
       if (served > left) cell.append(piece(left, served, "wait"));
       cell.append(piece(served, right, look));
       const words = beside(span);
-      if (words && right < 78) cell.append(make("span", { style: { left: `${Math.max(0, right)}%` } }, words));
-      else if (words && left > 22) cell.append(make("span", { style: { right: `${100 - left}%` } }, words));
+      if (words && fits(words, 100 - Math.max(0, right))) cell.append(make("span", { style: { left: `${Math.max(0, right)}%` } }, words));
+      else if (words && fits(words, left)) cell.append(make("span", { style: { right: `${100 - left}%` } }, words));
     }
     return make("tr", {
       class: `${part ? "part " : ""}${span.critical ? "crit " : ""}${picked === span ? "on" : ""}`,
@@ -252,8 +254,9 @@
       make("p", {}, make("span", { class: "saves" }, duration(one.saves_s) + (one.of_ready ? "" : " of the first answer")), ` ${one.finding.what}`),
       make("p", { class: "dim" }, one.finding.why),
       make("p", {}, make("strong", {}, "Change: "), one.finding.fix),
-      one.finding.supposes ? make("p", { class: "dim" }, `If ${one.finding.supposes}.`) : null,
-      make("p", { class: "dim" }, one.finding.evidence.join("; "))));
+      one.finding.supposes ? make("p", {}, make("strong", {}, "If: "), one.finding.supposes) : null,
+      make("ul", { class: "seen dim" }, ...one.finding.evidence.map((seen) => make("li", {}, seen)))));
+    for (const one of explained.beside) entries.push(make("li", {}, make("p", {}, make("strong", {}, "Worth 0 s now, beside the critical path: "), one.what), make("p", {}, make("strong", {}, "Change: "), one.fix)));
     for (const note of explained.remarks) entries.push(make("li", {}, make("p", {}, make("strong", {}, "Note: "), note.what), make("p", { class: "dim" }, note.why), make("p", {}, make("strong", {}, "Change: "), note.fix)));
     list.replaceChildren(...(entries.length ? entries : [make("li", {}, "No rule found anything to save.")]));
   }
