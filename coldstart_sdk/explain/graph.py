@@ -15,7 +15,7 @@ from coldstart_sdk.events import Resource
 from coldstart_sdk.plan import Lane
 from coldstart_sdk.trace import metrics
 from coldstart_sdk.trace.model import CORES, Span, Trace
-from coldstart_sdk.trace.path import INTERPRETER, SDK, before_ready
+from coldstart_sdk.trace.path import BEGINNING, before_ready
 
 Stretch: TypeAlias = tuple[float, float]
 
@@ -283,7 +283,7 @@ def _node(span: Span, before: Mapping[str, Node]) -> Node:
         resource=span.resource,
         bytes=span.bytes or 0,
         cpu_s=span.cpu_s or 0.0,
-        beginning=span.name in {INTERPRETER, SDK},
+        beginning=span.name in BEGINNING,
     )
 
 

@@ -23,7 +23,7 @@ from coldstart_sdk.trace.path import INTERPRETER, SDK
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BEFORE_CPU_CUT = frozenset({"fetch", "import", "construct", "load", INTERPRETER, SDK})
-_AFTER_GPU_CUT = frozenset({"restored", "canary"})
+_AFTER_GPU_CUT = frozenset({"reload", "restored", "canary"})
 
 
 @dataclass(frozen=True, kw_only=True)

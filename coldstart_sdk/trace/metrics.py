@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from coldstart_sdk.events import Outcome, Resource
 from coldstart_sdk.plan import StepKind
 from coldstart_sdk.trace.model import CORES, GPU_MEMORY, Request, Span, Trace
-from coldstart_sdk.trace.path import INTERPRETER, SDK, before_ready
+from coldstart_sdk.trace.path import BEGINNING, before_ready
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def lower_bound_s(
     if trace.anchors.ready_s is None:
         return None
     steps = before_ready(trace)
-    beginning = [step for step in steps if step.name in {INTERPRETER, SDK}]
+    beginning = [step for step in steps if step.name in BEGINNING]
     rest = [step for step in steps if step not in beginning]
     bounds = [_longest_path_s(rest)]
     cores = cores or _number(trace, CORES)

@@ -17,6 +17,10 @@ INTERPRETER = "interpreter"
 """From the process's start to the first line of ours."""
 SDK = "sdk"
 """From there to the first step."""
+RELOAD = "reload:volume"
+"""From there, on a platform that restores a snapshot, until what others wrote since is seen."""
+BEGINNING = frozenset({INTERPRETER, SDK, RELOAD})
+"""What comes before the first step of a plan."""
 WAIT = "wait"
 
 _ONE_AT_A_TIME = frozenset({Lane.MODEL, Lane.IMPORTS})
@@ -91,7 +95,7 @@ def _holder(step: Span, others: Sequence[Span]) -> Span | None:
         ]
     held_by = _latest(dependencies, step.start_s)
     if held_by is None and step.name not in {INTERPRETER, SDK}:
-        held_by = _latest([other for other in others if other.name in {INTERPRETER, SDK}], step.start_s)
+        held_by = _latest([other for other in others if other.name in BEGINNING], step.start_s)
     return held_by
 
 

@@ -36,6 +36,7 @@ from coldstart_sdk.events import (
     SpanRecorded,
     StepEnded,
     StepProgress,
+    StepStarted,
     now,
 )
 from coldstart_sdk.journal import Journal
@@ -55,6 +56,8 @@ DRAIN_S = 25.0
 """Modal gives a container 30 s to end."""
 _OPEN = "open files preventing the operation"
 """In what Modal says of a volume that cannot be reloaded (package, volume)."""
+RELOAD = "reload:volume"
+"""A step before those of the plan: what restored workers wait for too."""
 _UNSAID = (StepProgress, Counted, SpanRecorded)
 """Too many for a log; `trace` has them. A rehearsal hears all but the first: it asks no worker."""
 
@@ -333,10 +336,15 @@ class Worker:
     def _reload(self) -> None:
         """See what others have committed since. A file that is open keeps the volume as it is."""
         if self._volume:
+            self._emit(StepStarted(at_s=now(), step=RELOAD))
+            why = None
             try:
                 self._volume.reload()
             except Exception as refused:  # noqa: BLE001 - Modal's own errors; a start goes on with what was committed before
-                self._note(f"the volume was not reloaded: {type(refused).__name__}")
+                why = "a file on it is open" if _OPEN in str(refused) else type(refused).__name__
+                self._note(f"the volume was not reloaded: {why}")
+            outcome = Outcome.SKIPPED if why else Outcome.DONE
+            self._emit(StepEnded(at_s=now(), step=RELOAD, outcome=outcome, reason=why))
 
     # ---- requests
 
