@@ -34,9 +34,12 @@ class Part:
     Once it is let go of, whoever still works on it is cancelled.
     """
 
-    def __init__(self, partial: Path, key: str, size_bytes: int | None) -> None:
+    def __init__(
+        self, partial: Path, key: str, size_bytes: int | None, *, write_bytes: int = 1 << 20
+    ) -> None:
         self.path = partial / f"{key}.{os.urandom(6).hex()}.part"
         self.size_bytes = size_bytes
+        self._write_bytes = write_bytes
         self.whole: dict[int, str] = {}
         """The digest of each chunk that is written."""
         self._file = _Opened(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
@@ -65,7 +68,8 @@ class Part:
         # One at a time, as the kernel has it anyway; whoever waits there may keep a core busy with waiting.
         with self._file.used() as descriptor, self._turn:
             while written < len(data):
-                written += os.pwrite(descriptor, data[written:], offset + written)
+                piece = data[written : written + self._write_bytes]
+                written += os.pwrite(descriptor, piece, offset + written)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         with self._file.used() as descriptor:

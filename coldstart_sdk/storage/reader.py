@@ -26,6 +26,9 @@ from coldstart_sdk.storage.report import Report
 
 _TICK_S = 0.05
 _LOOK_S = 1.0
+_WRITE_BYTES = 64 << 10
+"""The kernel finds room for small pieces much sooner than for large ones, once memory is in pieces. Beside an
+import each of them would wait for the interpreter; here they need not."""
 
 
 def main() -> None:
@@ -93,7 +96,7 @@ class _Job:
         entries = streams.read(
             [orders.remote(file, self._locating(index)) for index, file in enumerate(asked.files)],
             home=Home(Path(asked.home)),
-            limits=Limits(streams=asked.streams, stall_s=asked.stall_s),
+            limits=Limits(streams=asked.streams, stall_s=asked.stall_s, write_bytes=_WRITE_BYTES),
             report=Report(asked.step, self._tell),
             cancelled=self.stopped,
             tier=asked.tier,

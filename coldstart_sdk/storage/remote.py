@@ -91,6 +91,8 @@ class Limits:
     stall_s: float = DEFAULT_STALL_S
     """A connection that brings nothing for so long is given up."""
     beside: Beside = Beside.AUTO
+    write_bytes: int = 1 << 20
+    """At once into a file."""
 
     @classmethod
     def from_environment(cls) -> Limits:

@@ -314,7 +314,7 @@ class _Transfer:
         return True
 
     def _start(self, file: _File) -> None:
-        part = Part(self._home.partial, file.key, file.remote.size_bytes)
+        part = self._part(file, file.remote.size_bytes)
         with file.changed:
             file.part = part
         if len(file.expected) != part.chunks or file.remote.digest is None:
@@ -331,6 +331,10 @@ class _Transfer:
             file.runs.extend(_runs(missing, self._run_chunks))
             self._started.append(file)
             self._ready.notify_all()
+
+    def _part(self, file: _File, size_bytes: int | None) -> Part:
+        write_bytes = self._limits.write_bytes
+        return Part(self._home.partial, file.key, size_bytes, write_bytes=write_bytes)
 
     def _read_run(self, file: _File, run: range, stream: _Stream) -> None:
         try:
@@ -394,7 +398,7 @@ class _Transfer:
         """One plain GET, hashed as it comes; a broken one starts again."""
         attempt = 0
         while True:
-            part = Part(self._home.partial, file.key, None)
+            part = self._part(file, None)
             file.part = part
             counted = 0
             try:
