@@ -20,7 +20,7 @@ from coldstart_sdk.errors import ColdstartError, LifecycleError, Problem
 from coldstart_sdk.events import Emit, Noted, now
 from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.plan import Plan, Step, StepKind, Work
-from coldstart_sdk.spec import Origin, Place
+from coldstart_sdk.spec import Kind, Origin, Place
 
 if TYPE_CHECKING:
     import logging
@@ -111,12 +111,13 @@ class Steps:
         method = getattr(owner, step.target)
         hook = next(hook for hook in self.plan.spec.hooks if hook.method == step.target)
         given = {name: self._gives(name, step) for name in hook.receives}
-        if step.kind is StepKind.LOAD and os.environ.get("COLDSTART_SEALED") == "1":
-            return self._sealed(functools.partial(method, **given), step)
-        return cast("object", method(**given))
+        call = functools.partial(method, **given)
+        return self._sealed(call, step) if step.kind is StepKind.LOAD else cast("object", call())
 
     def _sealed(self, call: Callable[[], object], step: Step) -> object:
-        """The hook without a network; that it reached out is its failure, whatever it made of that."""
+        """A load; where asked for, without a network: reaching out fails it, whatever it made of that."""
+        if os.environ.get("COLDSTART_SEALED") != "1":
+            return call()
         import traceback  # noqa: PLC0415 - as above
 
         from coldstart_sdk.recorder.seal import Seal  # noqa: PLC0415 - only where it was asked for
@@ -286,8 +287,11 @@ class Steps:
 
         self.made.endpoints = arguments.prepare(self._user_class(), self.plan.spec)
 
-    def _construct(self, _step: Step) -> None:
-        self.made.instance = self._user_class()()
+    def _construct(self, step: Step) -> None:
+        """Without a load hook it may load in `__init__`; any other is made while the fetch is on its way."""
+        user_class = self._user_class()
+        loads_itself = not self.plan.spec.hooks_of(Kind.LOAD)
+        self.made.instance = self._sealed(user_class, step) if loads_itself else user_class()
 
     def _open_device(self, step: Step) -> None:
         from coldstart_sdk import cuda  # noqa: PLC0415 - only where a GPU was declared

@@ -38,8 +38,10 @@ def steps(asked: Asked, settled: Settled) -> tuple[Step, ...]:
     driver = _driver(layout, asked)
     fetched = _fetches(layout)
     imported = _imports(layout)
+    loads_itself = not asked.spec.hooks_of(Kind.LOAD)  # in `__init__`, by name, what a lock has observed
+    before = (*fetched, imported) if loads_itself else (imported,)
     made = layout.add(
-        StepKind.CONSTRUCT, asked.spec.qualname, work=Work.INSTANCE, lane=Lane.MODEL, after=(imported,)
+        StepKind.CONSTRUCT, asked.spec.qualname, work=Work.INSTANCE, lane=Lane.MODEL, after=before
     )
     fetched += layout.hooks(Kind.FETCH, after=(*fetched, made))
     opened = _opened(layout, driver, imported, made)

@@ -98,6 +98,29 @@ def test_a_thread_of_the_library_is_told_by_the_line_that_waits_for_it(
     assert "in load" in said.problems[0]["at"]
 
 
+def test_a_class_that_loads_while_it_is_made_is_kept_in_too(tmp_path: Path, origin: Origin) -> None:
+    body = f"""
+    import urllib.request
+    @warm_model(name="voice")
+    class Voice:
+        def __init__(self):
+            urllib.request.urlopen("{origin.url("hidden.bin")}")
+
+        @endpoint
+        def speak(self) -> str:
+            return "spoken"
+    """
+    a_project(tmp_path / "project", body)
+    env = {"COLDSTART_HOME": str(tmp_path / "home")}
+
+    said = coldstart("run", "app.py", "--sealed", cwd=tmp_path / "project", env=env)
+
+    assert said.code == 6
+    assert said.problems[0]["error"].startswith("construct:Voice tried to reach 127.0.0.1")
+    assert said.problems[0]["at"].endswith("in __init__")
+    assert origin.requests == ()
+
+
 def test_without_the_flag_nothing_is_closed(tmp_path: Path, origin: Origin) -> None:
     assert sealed(tmp_path, origin, HOOKS["plain"], "--quiet").code == 0
 

@@ -230,6 +230,14 @@ def test_an_async_hook_runs_on_the_loop() -> None:
     assert lanes(("a", (), True), ("b", (), False)) == {"a": Lane.LOOP, "b": Lane.MODEL}
 
 
+def test_a_class_without_a_load_hook_is_constructed_when_its_weights_are_here() -> None:
+    """It may load in `__init__`, by name, what a lock has observed."""
+    weights = {"a": a_weight()}
+
+    assert "fetch:a" in step(planned(a_spec(weights=weights)), "construct:Voice").after
+    assert "fetch:a" not in step(planned(a_spec(LOAD, weights=weights)), "construct:Voice").after
+
+
 def test_the_class_is_constructed_on_the_model_thread() -> None:
     assert step(planned(a_spec()), "construct:Voice").lane is Lane.MODEL
 
