@@ -43,7 +43,9 @@ def test_a_rehearsal_answers_restores_and_leaves_both_traces(tmp_path: Path) -> 
     assert "after the restore" in said.err
     left = tmp_path / "build/modal/rehearsal"
     assert json.loads((left / "after.trace.json").read_text())["state"] == "stopped"
-    assert "coldstart-sdk==" in (left / "image.txt").read_text()
+    image = (left / "image.txt").read_text()
+    assert "coldstart-sdk==" in image
+    assert "--compile-bytecode" in image
     assert TOKEN["VOICE_TOKEN"] not in said.out + said.err + (left / "log.txt").read_text()
 
 
