@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def rows(told: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
 def _shown(value: object, stem: Path) -> str:
     if isinstance(value, Mapping) and "base64" in value:
         return _kept(value, stem)
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     if len(text) <= _LONGEST:
         return text
     return f"{text[:_LONGEST]}… ({len(text)} characters; --json has all of them)"

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from coldstart_sdk import bundle, plugins
-from coldstart_sdk.cli import foreseen, inputs
+from coldstart_sdk.cli import foreseen, inputs, live
 from coldstart_sdk.cli.build import compiled, shown
 from coldstart_sdk.cli.console import Console
-from coldstart_sdk.cli.live import agreed
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.quiet import quietly
 from coldstart_sdk.cli.verb import (
     file_argument,
     home_option,
@@ -61,11 +61,13 @@ def command(
         )
     if preview and not _wanted(preview, prepared, folder, console, dry_run=dry_run, yes=yes):
         return
-    answer = platform.deploy(prepared.plan, folder)
+    with quietly(wanted=console.quiet):
+        answer = platform.deploy(prepared.plan, folder)
     if console.json:
         console.result_json(dict(answer))
         return
-    console.result(console.table((key, str(value)) for key, value in answer.items()))
+    told = {"changed"} if preview else set()  # what is shown before the question is not shown again
+    console.result(console.table(live.rows({key: value for key, value in answer.items() if key not in told})))
     words = inputs.first_call(prepared.plan.spec, file).replace("coldstart run", "coldstart invoke", 1)
     console.next(f"{words} --target {shlex.quote(backend.name)}")
 
@@ -77,7 +79,7 @@ def _wanted(  # noqa: PLR0913 - one name for each option
     changes = preview.changes(prepared.plan, folder)
     for line in changes:
         console.say(f"  {line}")
-    if not dry_run and (not changes or agreed(f"Change {prepared.plan.spec.name} so?", yes=yes)):
+    if not dry_run and (not changes or live.agreed(f"Change {prepared.plan.spec.name} so?", yes=yes)):
         return True
     did = "would change" if changes else "nothing to change"
     did = did if dry_run else "left as it is"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 from coldstart_sdk.cli import kept
 from coldstart_sdk.cli.measure import Measured, Requests
 from coldstart_sdk.cli.prepare import Prepared
+from coldstart_sdk.cli.quiet import quietly
 from coldstart_sdk.cli.rehearse import rehearsed
 from coldstart_sdk.errors import LifecycleError
 
@@ -27,7 +27,7 @@ def measure(prepared: Prepared, requests: Requests | None, options: Mapping[str,
             "requests": str(requests.count),
         }
     with tempfile.TemporaryDirectory(prefix="coldstart-bundle-") as folder:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quietly():
             said = rehearsed(prepared, f"{folder}/bundle", {**asked, **options})
         if "trace" not in said:
             raise _refusal(said, prepared)

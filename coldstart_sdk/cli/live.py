@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,14 @@ def find(model: str, target: str | None, verb: str, home: str | None) -> Live:
 def model_argument(function: F) -> F:
     """FILE[:CLASS], or a name."""
     return click.argument("model", metavar="NAME|FILE[:CLASS]", shell_complete=complete_file)(function)
+
+
+def rows(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a platform has to say of a change, a line for each thing."""
+    for name, value in told.items():
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if each is not None:
+                yield name, str(each)
 
 
 def agreed(question: str, *, yes: bool) -> bool:

@@ -15,6 +15,7 @@ from coldstart_sdk.cli.build import compiled, folder_of
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
 from coldstart_sdk.cli.program import exit_with
+from coldstart_sdk.cli.quiet import quietly
 from coldstart_sdk.cli.verb import (
     F,
     complete_endpoint,
@@ -104,7 +105,8 @@ def command(  # noqa: PLR0913 - one name for each option
     flags = {name: value for name in _FLAGS if (value := said.pop(name)) is not None}
     prepared = prepare(Asked(file=file, **said))
     options = _together(chosen(pairs), flags, _request(prepared.plan.spec, endpoint, given))
-    answer = rehearsed(prepared, out, options)
+    with quietly(wanted=console.quiet):
+        answer = rehearsed(prepared, out, options)
     if console.json:
         console.result_json(dict(answer))
     else:

@@ -31,4 +31,4 @@ def command(  # noqa: PLR0913 - one name for each option
     if console.json:
         console.result_json(dict(told))
         return
-    console.result(console.table((name, str(value)) for name, value in told.items()))
+    console.result(console.table(live.rows(told)))

@@ -229,7 +229,7 @@ def test_who_has_signed_in_with_docker_may_push(tmp_path: Path) -> None:
     account = ("me", "a-secret-password")
     with Registry(account=account) as registry:
         made = a_bundle(tmp_path, a_base(registry))
-        with pytest.raises(PlatformError, match="no token") as refused:
+        with pytest.raises(PlatformError, match="who has not signed in") as refused:
             append_and_push(made, f"{registry.host}/me/voice:1", ())
         signed_in(tmp_path / "docker", registry.host, account)
 

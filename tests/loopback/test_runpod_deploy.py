@@ -219,7 +219,7 @@ def test_a_variable_is_shown_by_its_name_alone(account: Account) -> None:
 
     told = account.platform.changes(*account.compiled())
 
-    assert told == ("env: ['TOKEN'] -> []",)
+    assert told == ('env: ["TOKEN"] -> []',)
 
 
 def test_a_first_request_that_fails_is_told_and_what_was_made_goes_away(account: Account) -> None:
@@ -252,6 +252,17 @@ def test_an_answer_that_never_comes_ends_the_deploy_with_the_workers_states(acco
 
     with pytest.raises(PlatformError, match="1 unhealthy"):
         account.platform.deploy(*account.compiled(), smoke_s=0.2)
+
+
+def test_who_waits_is_told_how_the_workers_are(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    account.rest()
+    account.control.workers = [{"id": "w1", "status": "THROTTLED", "isStale": False}]
+
+    with pytest.raises(PlatformError, match="workers: 1 throttled"):
+        account.platform.deploy(*account.compiled(), smoke_s=0.5)
+
+    said = capsys.readouterr().err.splitlines()
+    assert [line.startswith("waiting for the first answer; workers: 1 throttled") for line in said] == [True]
 
 
 def test_a_kind_that_cannot_change_is_refused_before_anything_is_built(account: Account) -> None:

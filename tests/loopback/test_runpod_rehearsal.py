@@ -85,6 +85,18 @@ def test_the_bundle_answers_under_runpods_own_worker(tmp_path: Path) -> None:
     assert trace["anchors"]["request_s"] < trace["anchors"]["ready_s"] < trace["anchors"]["first_byte_s"]
 
 
+def test_quiet_is_the_result_alone_and_a_secret_that_is_not_set_is_named(tmp_path: Path) -> None:
+    secret = VOICE.replace('(name="voice")', '(name="voice", secrets=["VOICE_TOKEN"])')
+    app = str(a_project(tmp_path / "project", secret))
+
+    ended = coldstart("rehearse", app, "count", "-i", "upto=2", "--target", "runpod", "--quiet")
+
+    assert (ended.code, ended.err) == (0, "")
+    shown = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert shown["result"] == '[{"n": 0}, {"n": 1}]'
+    assert shown["secrets"] == "not set here: VOICE_TOKEN"
+
+
 def test_later_requests_find_a_warm_worker(tmp_path: Path) -> None:
     told = rehearsed(a_project(tmp_path / "project", VOICE), "speak", "-i", "text=you", "--requests", "3")
 
@@ -163,6 +175,7 @@ def test_a_store_that_an_earlier_worker_filled_is_read_on_an_empty_disk(tmp_path
         (("--disk", "1GB/s", "--image", "voice"), "outside of an image"),
         (("--image", "localhost/not/there"), "buildah images"),
         (("--fault", "flood"), "terminated"),
+        (("--hub", "nowhere"), "org/name/files"),
         (("--set", "speed=1"), "It takes"),
         (("--state", "empty", "--set", "state=warm"), "--set"),
         (("speek",), "speak"),
@@ -226,6 +239,16 @@ def test_what_is_baked_is_there_before_the_worker_starts(tmp_path: Path, hub: Pa
     assert tier(told) in {"image", "disk"}
 
 
+def test_a_budget_is_held_over_what_is_baked(tmp_path: Path, hub: Path) -> None:
+    app = a_project(tmp_path / "project", WEIGHED.replace('(name="voice",', '(name="voice", place="image",'))
+
+    ended = coldstart(
+        *("check", str(app), "--budget", "ready=600s", "--target", "runpod", "--set", f"hub={hub}", "--json")
+    )
+
+    assert ended.code == 0, ended.err
+
+
 def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     broken = VOICE.replace('self.greeting = "hello"', 'raise RuntimeError("no model")')
 
@@ -234,7 +257,8 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
 
     assert ended.code == 6
     assert (ended.data["job"], ended.data["ended"]) == ("FAILED", "in order")
-    assert "no model" in json.loads(ended.data["error"])["message"]
+    assert "no model" in ended.data["error"]
+    assert ended.data["fix"]
 
 
 BALANCED = VOICE.replace('(name="voice")', '(name="voice", overrides={"runpod": {"mode": "http"}})')
@@ -280,7 +304,7 @@ def test_a_model_for_a_gpu_is_rehearsed_where_there_is_none(tmp_path: Path) -> N
     [
         ({"state": "full"}, "state"),
         ({"fault": "flood"}, "fault"),
-        ({"net": "fast", "hub": "x"}, "net"),
+        ({"net": "fast", "hub": "."}, "net"),
         ({"net": "1Gbit"}, "hub"),
         ({"disk": "0MB/s"}, "disk"),
         ({"input": "{"}, "input"),
@@ -298,4 +322,4 @@ def test_an_option_that_means_nothing_is_refused_by_name(options: dict[str, str]
     ("text", "bytes_s"), [("1Gbit", 125e6), ("300 Mbit", 37.5e6), ("100MB/s", 100e6), ("8kbit", 1000.0)]
 )
 def test_speeds_are_read_as_people_write_them(text: str, bytes_s: float) -> None:
-    assert read({"net": text, "hub": "x"}, PLANNED).net_bytes_s == bytes_s
+    assert read({"net": text, "hub": "."}, PLANNED).net_bytes_s == bytes_s

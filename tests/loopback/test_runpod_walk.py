@@ -6,6 +6,8 @@ under the very files that were unpacked from it.
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from coldstart_sdk.rehearsal.runpod.control import Control
 from coldstart_sdk.rehearsal.runpod.jobs import Jobs
 from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 from coldstart_sdk.rehearsal.runpod.registry import Registry
-from tests.commands import Said, coldstart
+from tests.commands import PROGRAM, Said, coldstart, environment
 from tests.images import wheels
 
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -130,7 +132,7 @@ def test_from_a_declaration_to_an_endpoint_and_down_again(cloud: Cloud, tmp_path
     assert well("deploy", "app.py", *there, "--yes", "--json", cwd=home).data["did"] == "nothing to change"
 
     app.write_text(app.read_text().replace('"hello"', '"goodbye"'))
-    second = well("deploy", "app.py", *there, "--yes", "--json", cwd=home).data
+    second = well("deploy", "app.py", *there, "--yes", "--quiet", "--json", cwd=home).data
     assert [change.partition(":")[0] for change in second["changed"]] == ["image"]
     assert well("invoke", "app.py", "-i", "text=you", *there, cwd=home).out == "goodbye you\n"
 
@@ -157,5 +159,33 @@ def test_a_line_that_breaks_the_start_is_told_and_what_ran_before_runs_again(
     assert broken.code == 8
     assert "no model" in broken.problems[0]["error"]
     assert "live again" in broken.problems[0]["error"]
+    # What was taken back is not what a rollback goes to, unless it is named.
+    back = coldstart("rollback", "app.py", "--target", "runpod", cwd=home)
+    assert back.code == 8
+    assert "came between: 2" in back.problems[0]["fix"]
     app.write_text(app.read_text().replace('raise RuntimeError("no model")', 'self.word = "hello"'))
     assert well("invoke", "app.py", "-i", "text=you", "--target", "runpod", cwd=home).out == "hello you\n"
+
+
+def test_who_stops_waiting_for_the_first_answer_leaves_it_deployed(cloud: Cloud, tmp_path: Path) -> None:
+    home = tmp_path / "project"
+    home.mkdir()
+    base = cloud.registry.add_base("library/base", "1", {"etc/base": b""}, kind=OCI_MANIFEST, layer=OCI_LAYER)
+    slow = APP.format(base=base, host=cloud.registry.host).replace(
+        'self.word = "hello"', "__import__('time').sleep(99)"
+    )
+    (home / "app.py").write_text(slow)
+    command = [str(PROGRAM), "deploy", "app.py", "--target", "runpod", "--yes"]
+    with subprocess.Popen(
+        command, cwd=home, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as deploying:
+        assert deploying.stderr is not None
+        waits = any(line.startswith("waiting for the first answer") for line in deploying.stderr)
+        assert waits
+
+        deploying.send_signal(signal.SIGINT)
+        rest = deploying.stderr.read()
+
+    assert deploying.returncode == 130
+    assert "it stays deployed" in rest
+    assert cloud.control.endpoints

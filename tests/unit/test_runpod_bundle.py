@@ -169,6 +169,19 @@ def test_a_line_of_code_changes_the_tag_and_a_scale_does_not(tmp_path: Path) -> 
     assert image("a = 1\n") == image("a = 1\n")
 
 
+@pytest.mark.parametrize("image", ["docker.io/you/voice:latest", "localhost:5000/voice@sha256:ab"])
+def test_an_image_that_is_named_with_a_tag_is_refused(tmp_path: Path, image: str) -> None:
+    with pytest.raises(BundleError, match="digest of its content") as refused:
+        files(tmp_path, overrides={"runpod": {"image": image}})
+    assert "'voice' without a tag" in refused.value.fix
+
+
+def test_a_port_of_a_registry_is_no_tag(tmp_path: Path) -> None:
+    made = files(tmp_path, overrides={"runpod": {"image": "localhost:5000/voice"}})
+
+    assert json.loads(text(made["endpoint.json"]))["image"].startswith("localhost:5000/voice:")
+
+
 def test_a_weight_of_this_machine_is_refused_unless_it_goes_along(tmp_path: Path) -> None:
     local = {"w": a_weight("voices", origin=Origin.LOCAL)}
     (tmp_path / "voices").mkdir()

@@ -35,9 +35,21 @@ _SAMPLES: Mapping[str, Any] = {
 def compile_bundle(plan: Plan, project: Path) -> Bundle:
     _refuse_what_stays_here(plan)
     files = _image(plan, project)
-    name = f"{body.overrides(plan).get('image', plan.spec.name)}:{tag(files)}"
+    name = f"{_repository(plan)}:{tag(files)}"
     asked = (*_asked(plan, name, files), *_models(plan, files))
     return Bundle(target="runpod", artifacts=(*files, *_around(plan), *asked))
+
+
+def _repository(plan: Plan) -> str:
+    """Where the image goes, without a tag: that is ours to give."""
+    said = str(body.overrides(plan).get("image", plan.spec.name))
+    if ":" in said.rpartition("/")[2] or "@" in said:
+        raise BundleError(
+            f"overrides['runpod'] has the image {said!r:.100}, and the tag is a digest of its content",
+            fix=f"Write {re.split('[:@]', said.rpartition('/')[2])[0]!r} without a tag, after its registry.",
+            where=f"{plan.spec.module}.py:{plan.spec.qualname}",
+        )
+    return said
 
 
 def tag(files: Iterable[Artifact]) -> str:

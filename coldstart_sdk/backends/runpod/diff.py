@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,9 @@ class Change:
     wanted: Any
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.live!r} -> {self.wanted!r}"
+        wanted = json.dumps(self.wanted, ensure_ascii=False)
+        before = "" if self.live is None else f"{json.dumps(self.live, ensure_ascii=False)} -> "
+        return f"{self.field}: {before}{wanted}"
 
 
 def changes(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -138,6 +138,9 @@ class Platform:
             if len(rest) < len(changed):
                 self._attach(made["id"], wanted[_MODELS])
             smoke = self._smoke(smoke_s).ask(made, bundle)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"it stays deployed, and its first answer was not waited for: {made['id']}\n")
+            raise
         except ColdstartError as failed:
             self._back(made, live, changed)
             back = "what was live before is live again" if live else "the new endpoint was removed"
@@ -381,7 +384,10 @@ class Platform:
 
     def _workers_line(self, endpoint: str) -> str:
         summary = self._client.get(f"{_ENDPOINTS}/{endpoint}/workers")["summary"]
-        return ", ".join(f"{count} {name}" for name, count in summary.items() if count) or "none"
+        return (
+            ", ".join(f"{count} {name}" for name, count in summary.items() if count and name != "total")
+            or "none"
+        )
 
     def _pause(self) -> None:
         time.sleep(self._poll_s)

@@ -199,8 +199,9 @@ def _authorization(host: str, challenge: str, scope: str) -> str:
             told = json.loads(answer.read())
     except error.HTTPError as refused:
         with refused:
+            who = "the credentials of your Docker config" if known else "who has not signed in"
             raise PlatformError(
-                f"the registry gives no token for {scope}: {refused.code}",
+                f"the registry refuses {who}: {refused.code}, for {scope}",
                 fix=f"Sign in: docker login {host}",
                 where=safe_url(url),
             ) from None

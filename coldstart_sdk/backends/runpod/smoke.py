@@ -20,6 +20,8 @@ OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 LIMIT_S = 1200.0
 """How long the first answer may take: an image has to be pulled, and a model to be loaded."""
 _TRACE_S = 60.0
+_LOOK_POLLS = 5
+"""How often the workers are looked at while we wait, in polls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class Smoke:
     def _by_queue(self, made: Mapping[str, Any], given: Any) -> dict[str, Any]:  # noqa: ANN401 - plain JSON
         """A first answer outlives what a direct call may take."""
         began_s = time.monotonic()
-        told = self._until_over(made, given, self.limit_s)
+        waiting = _Waiting(self, str(made["id"]))
+        told = self._until_over(made, given, self.limit_s, waiting)
         if told["status"] != "COMPLETED":
             raise PlatformError(
                 redact(f"the first request ended as {told['status']}: {reason(told)}"),
@@ -51,22 +54,29 @@ class Smoke:
                 where=str(made["id"]),
             )
         first = {"first_answer_s": _since(began_s), "delay_ms": told.get("delayTime")}
-        output = self._until_over(made, {"endpoint": "trace"}, _TRACE_S).get("output")
+        output = self._until_over(made, {"endpoint": "trace"}, _TRACE_S, waiting).get("output")
         return first | _started(output[0] if isinstance(output, list) and output else output)
 
     def _by_http(self, made: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         began_s = time.monotonic()
         endpoint = Balanced(self.client, made["requestUrls"]["base"])
+        waiting = _Waiting(self, str(made["id"]))
         while not endpoint.is_ready():
             if time.monotonic() > began_s + self.limit_s:
                 raise self._too_late(made, "no worker is ready")
-            time.sleep(self.poll_s)
+            waiting.once()
         arguments = {name: value for name, value in given.items() if name != "endpoint"}
         for _ in endpoint.call(given.get("endpoint"), arguments):
             pass
         return {"first_answer_s": _since(began_s)} | _started(endpoint.trace())
 
-    def _until_over(self, made: Mapping[str, Any], arguments: Any, limit_s: float) -> Mapping[str, Any]:  # noqa: ANN401 - plain JSON
+    def _until_over(
+        self,
+        made: Mapping[str, Any],
+        arguments: Any,  # noqa: ANN401 - plain JSON
+        limit_s: float,
+        waiting: _Waiting,
+    ) -> Mapping[str, Any]:
         urls = made["requestUrls"]
         job = self.client.post(urls["run"], {"input": arguments})
         ends = time.monotonic() + limit_s
@@ -77,7 +87,7 @@ class Smoke:
             if time.monotonic() > ends:
                 self.client.post(of_job(urls["cancel"], job["id"]), {})
                 raise self._too_late(made, "no answer")
-            time.sleep(self.poll_s)
+            waiting.once()
 
     def _too_late(self, made: Mapping[str, Any], what: str) -> PlatformError:
         return PlatformError(
@@ -85,6 +95,27 @@ class Smoke:
             fix="Look at what its workers said: coldstart logs.",
             where=str(made["id"]),
         )
+
+
+class _Waiting:
+    """Some polls, and a line whenever the workers have changed meanwhile."""
+
+    def __init__(self, smoke: Smoke, endpoint: str) -> None:
+        self._smoke = smoke
+        self._endpoint = endpoint
+        self._began_s = time.monotonic()
+        self._polls = 0
+        self._seen = ""
+
+    def once(self) -> None:
+        if self._polls % _LOOK_POLLS == 0:
+            workers = self._smoke.workers(self._endpoint)
+            if workers != self._seen:
+                waited_s = time.monotonic() - self._began_s
+                sys.stderr.write(f"waiting for the first answer; workers: {workers}  {waited_s:.0f} s\n")
+            self._seen = workers
+        self._polls += 1
+        time.sleep(self._smoke.poll_s)
 
 
 def of_job(url: str, job: str) -> str:
@@ -119,7 +150,7 @@ def _started(trace: Any) -> dict[str, Any]:  # noqa: ANN401 - plain JSON
     from coldstart_sdk.trace.waterfall import render  # noqa: PLC0415 - as above
 
     sys.stderr.write(render(Trace.from_json(json.dumps(trace)), width=100) + "\n")
-    return {"ready_s": trace["anchors"]["ready_s"]}
+    return {"ready_s": round(trace["anchors"]["ready_s"], 3)}
 
 
 def _since(began_s: float) -> float:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Life:
                 elif behind.until_ready(worker, self._wish.limit_s):
                     self._ask(behind, asked)
             except PlatformError as refused:
-                asked.error = refused.message
+                asked.error = json.dumps({"message": refused.message, "fix": refused.fix})
             return {"answers": len(asked.results)} | self._told(worker, asked, self._ended(worker))
 
     def _ask(self, behind: Behind, asked: _Asked) -> None:
@@ -141,21 +142,32 @@ class Life:
 
     def _told(self, worker: Process, asked: _Asked, ended: str) -> dict[str, Any]:
         report = worker.reports[-1] if worker.reports else {}
-        told: dict[str, Any] = {
-            "worker": report.get("state", "said nothing"),
-            "ready_s": report.get("after_s"),
-            "first_answer_s": asked.first_answer_s,
-            "ended": ended,
-        }
+        state = report.get("state", "said nothing")
+        told: dict[str, Any] = {"worker": state}
+        if state in {"ready", "degraded"}:
+            told["ready_s"] = report.get("after_s")
+        if asked.results:
+            told["first_answer_s"] = asked.first_answer_s
+        told["ended"] = ended
         if asked.results:
             told["result"] = asked.results[0]
         if len(asked.results) > 1:
             told["results"] = asked.results
         if asked.error is not None:
-            told["error"] = asked.error
+            told |= _explained(asked.error)
+        if unset := [name for name in self._plan.spec.secrets if name not in os.environ]:
+            told["secrets"] = f"not set here: {', '.join(unset)}"
         if not worker.reports:
             told["log"] = "\n".join(worker.lines[-20:])
         return told | billed(self._plan, starting_s=_starting_s(worker), answering_s=asked.answering_s)
+
+
+def _explained(error: object) -> dict[str, str]:
+    """The reason, and the mend where our worker says one."""
+    with suppress(ValueError, TypeError, KeyError):
+        ours = json.loads(str(error))
+        return {"error": str(ours["message"]), **({"fix": str(ours["fix"])} if "fix" in ours else {})}
+    return {"error": str(error)}
 
 
 def _starting_s(worker: Process) -> float:

@@ -8,13 +8,12 @@ chosen speed where the weights lie in a folder of `org/name/files`.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,9 @@ def _prepare(room: Room, plan: Plan, bundle: Path, wish: Wish, origin: Mapping[s
         earlier = Life(plan, bundle, room, wish, origin)
         told = earlier.live()
         if earlier.trace is None:
+            why = told.get("error") or told["worker"]
             raise PlatformError(
-                f"the earlier worker, which state={wish.state} needs, did not answer: {_reason(told)}",
+                f"the earlier worker, which state={wish.state} needs, did not answer: {why}",
                 fix="Rehearse it with --state empty first.",
             )
     if wish.state == "store":
@@ -104,11 +104,3 @@ def _hub(wish: Wish) -> Iterator[Mapping[str, str]]:
         return
     with Hub(wish.hub, rate_bytes_s=wish.net_bytes_s, process=True) as hub:
         yield {"HF_ENDPOINT": hub.endpoint}
-
-
-def _reason(told: Mapping[str, Any]) -> str:
-    """Why there was no answer, in the worker's own words where it had any."""
-    error = told.get("error")
-    with suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(str(error))["message"])
-    return str(error or told["worker"])[-300:]

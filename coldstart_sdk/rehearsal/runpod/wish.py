@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from coldstart_sdk.backends.runpod import dockerfile
@@ -100,6 +101,8 @@ def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) 
             "net is the speed of a hub of ours, and none is named",
             fix="Add --hub DIR, a folder of org/name/files with the weights.",
         )
+    if wish.hub and not Path(wish.hub).is_dir():
+        raise UsageError(f"hub={wish.hub[:80]} is no folder", fix="Name one of org/name/files.")
     if wish.state == "volume" and plan.volume is None:
         raise UsageError(
             "state=volume, and no volume is declared",

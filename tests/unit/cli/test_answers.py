@@ -34,3 +34,9 @@ def test_figures_stay_as_they_are(tmp_path: Path) -> None:
     shown = dict(rows({"ready_s": 0.25, "worker": "ready"}, tmp_path))
 
     assert shown == {"ready_s": "0.25", "worker": "ready"}
+
+
+def test_what_is_no_text_is_json(tmp_path: Path) -> None:
+    shown = dict(rows({"result": [{"word": "grün", "on": True}]}, tmp_path))
+
+    assert shown == {"result": '[{"word": "grün", "on": true}]'}
