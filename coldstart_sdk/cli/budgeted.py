@@ -107,6 +107,6 @@ def _tell(receipt: Receipt, where: str, console: Console) -> None:
         exit_with(0 if receipt.kept else BudgetError.exit_code)
     for verdict in receipt.verdicts:
         style = GREEN if verdict.kept else RED
-        console.result(console.painted("kept" if verdict.kept else "over", style) + f"  {verdict}\n")
+        console.result(console.painted(verdict.word, style) + f"  {verdict}\n")
     console.next(f"coldstart explain {where}")
     holding.refuse_over(receipt)

@@ -16,6 +16,7 @@ from coldstart_sdk.cli.prepare import Asked, prepare_here
 from coldstart_sdk.cli.settings import Settings
 from coldstart_sdk.cli.start import switched
 from coldstart_sdk.cli.verb import complete_file, home_option, verb
+from coldstart_sdk.errors import UsageError
 from coldstart_sdk.explain.evidence import Evidence
 from coldstart_sdk.explain.finding import Explanation
 from coldstart_sdk.plan import Plan
@@ -98,6 +99,11 @@ def find(what: str | None, home: str | None, given: tuple[str, ...], console: Co
     """A kept trace, a named one, or that of a fresh start."""
     if what is not None and not what.endswith(".json"):
         return _fresh(what, home, given, console)
+    if given:
+        raise UsageError(
+            "-i would send a request, and a trace is of a start that is over",
+            fix="Leave it out, or name the declaration's FILE instead of a trace.",
+        )
     folder = settings.home(home, os.environ, Settings())
     path = Path(what) if what else kept.newest(folder)
     return Found(trace=kept.read(path), plan=None, where=str(path))
@@ -151,7 +157,7 @@ def _told(otherwise: Any) -> str:  # noqa: ANN401 - an Otherwise
     from coldstart_sdk.trace import figures  # noqa: PLC0415 - as above
 
     head = f"otherwise: {figures.duration(otherwise.ready_s)} to ready, {signed(-otherwise.saves_s)}"
-    return "\n".join([head, *(f"  if {said}" for said in otherwise.suppositions)]) + "\n"
+    return "\n".join([head, *(f"  - {said}" for said in otherwise.suppositions)]) + "\n"
 
 
 def _packages(plan: Plan | None) -> dict[str, int]:

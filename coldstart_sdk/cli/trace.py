@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ from coldstart_sdk.trace.model import Trace
 
 _TAKES = {"list": (0, 0), "show": (0, 1), "diff": (2, 2), "export": (0, 1), "receipt": (0, 1)}
 """How many traces each action takes; where one may be left out it is the newest."""
+_FIX = {
+    "list": "Leave them out: coldstart trace list.",
+    "show": "Name one: coldstart trace show start.json.",
+    "diff": "Name the start before and the one after: coldstart trace diff before.json after.json.",
+    "export": "Name one: coldstart trace export start.json -o start.html.",
+    "receipt": "Name one: coldstart trace receipt start.json --budget ready=15s.",
+}
 _COLLECTOR = "http://localhost:4318"
 
 
@@ -57,7 +65,7 @@ def command(console: Console, *, action: str, paths: tuple[str, ...], home: str 
     least, most = _TAKES[action]
     if not least <= len(paths) <= most:
         wants = "no trace" if most == 0 else f"{most} traces" if least == most else "one trace at most"
-        raise UsageError(f"`trace {action}` takes {wants}", fix="See `coldstart trace --help`.")
+        raise UsageError(f"`trace {action}` takes {wants}", fix=_FIX[action])
     traces.refuse_unwritable(said["output"], "-o")
     folder = settings.home(home, os.environ, Settings())
     if action == "list":
@@ -79,7 +87,7 @@ def _of_one(action: str, trace: Trace, console: Console, said: dict[str, Any]) -
 
 
 def _list(home: Path, console: Console) -> None:
-    found = [(path, kept.read(path)) for path in kept.traces(home)]
+    found = [*_readable(home, console)]
     if console.json:
         console.result_json(
             [
@@ -104,6 +112,15 @@ def _list(home: Path, console: Console) -> None:
         for path, trace in found
     ]
     console.result(console.table(rows, heads=("name", "target", "ready", "started", "file")))
+
+
+def _readable(home: Path, console: Console) -> Iterator[tuple[Path, Trace]]:
+    """One that another version wrote, or that was cut off, hides no other."""
+    for path in kept.traces(home):
+        try:
+            yield path, kept.read(path)
+        except UsageError as error:  # noqa: PERF203 - each of them may fail
+            console.did("left out", f"{path}: {error}")
 
 
 def _show(trace: Trace, console: Console) -> None:
@@ -144,7 +161,7 @@ def _receipt(trace: Trace, console: Console, output: str | None, budget: str | N
     receipt = hold.check(trace, hold.budget(budget) if budget else None)
     _put(receipt.to_json(), output, console)
     for verdict in receipt.verdicts:
-        console.did("kept" if verdict.kept else "over", str(verdict))
+        console.did(verdict.word, str(verdict))
     hold.refuse_over(receipt)
 
 

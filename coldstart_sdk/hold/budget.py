@@ -44,6 +44,11 @@ class Verdict:
     def kept(self) -> bool:
         return self.was is not None and self.was <= self.limit.most
 
+    @property
+    def word(self) -> str:
+        """`kept`, `over`, or `unseen`."""
+        return "kept" if self.kept else "unseen" if self.was is None else "over"
+
     def __str__(self) -> str:
         was = "was not seen" if self.was is None else f"was {spelled(self.was, self.limit.unit)}"
         return f"{self.limit.name} {was}, the budget is {spelled(self.limit.most, self.limit.unit)}"

@@ -96,6 +96,13 @@ def check(trace: Trace, budget: Budget | None = None) -> Receipt:
     )
 
 
+_OVER = "See `coldstart explain` for what could be saved, or give it more: --budget."
+_UNSEEN = (
+    "Look at a start with more in it: `coldstart check FILE --budget …` sends ten requests, "
+    "`coldstart run` one; or leave this limit out."
+)
+
+
 def refuse_over(receipt: Receipt) -> None:
     """Raise where a limit was not kept, naming the steps that took longest."""
     over = [verdict for verdict in receipt.verdicts if not verdict.kept]
@@ -107,7 +114,7 @@ def refuse_over(receipt: Receipt) -> None:
             Problem(
                 message=str(verdict),
                 where=", ".join(longest) if verdict.limit.unit == SECONDS else None,
-                fix="See `coldstart explain` for what could be saved, or give it more: --budget.",
+                fix=_OVER if verdict.was is not None else _UNSEEN,
             )
             for verdict in over
         )

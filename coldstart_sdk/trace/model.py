@@ -168,7 +168,7 @@ class Trace:
                 where=where,
             )
         try:
-            return record.from_data(cls, data)
+            return record.from_data(cls, {"declared": {}, **data})  # which the first traces had not
         except ValueError as exc:
             raise _unreadable(str(exc), where) from exc
 

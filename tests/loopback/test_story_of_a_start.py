@@ -86,6 +86,7 @@ def test_a_kept_start_is_explained_otherwise(place: Place) -> None:
         (("explain",), "no start has been traced"),
         (("explain", "--net", "fast"), "is not a speed"),
         (("trace", "diff", "a.json"), "takes 2 traces"),
+        (("explain", "a.json", "-i", "text=hi"), "a trace is of a start that is over"),
         (("trace", "show"), "no start has been traced"),
         (("trace", "receipt", "--budget", "redy=1s"), "no start has been traced"),
         (("bench", "project/app.py", "--state", "restore"), "no snapshot to restore"),
@@ -138,6 +139,35 @@ def test_runs_are_kept_and_listed_the_newest_first(place: Place) -> None:
 
     assert [one["name"] for one in listed] == ["slow", "slow"]
     assert listed[0]["at"] > listed[1]["at"]
+
+
+def test_a_trace_that_cannot_be_read_hides_no_other_from_the_list(place: Place) -> None:
+    assert place.says("run", str(place.app), "-i", "text=hi", "--quiet").code == 0
+    (kept,) = (place.folder / "home/traces").glob("*.trace.json")
+    (kept.parent / "cut.trace.json").write_text(kept.read_text()[:500])
+    (kept.parent / "later.trace.json").write_text(kept.read_text().replace('"format": 1', '"format": 9'))
+
+    listed = place.says("trace", "list", "--json")
+
+    assert [Path(one["trace"]).name for one in listed.data] == [kept.name]
+    assert listed.err.count("left out") == 2
+
+
+def test_a_trace_of_before_the_plan_was_kept_in_it_is_read(place: Place) -> None:
+    trace = Path(place.start("a.json"))
+    data = json.loads(trace.read_text())
+    del data["declared"]
+    trace.write_text(json.dumps(data))
+
+    assert place.says("explain", str(trace)).code == 0
+
+
+def test_a_limit_that_nobody_saw_is_told_with_where_to_see_it(place: Place) -> None:
+    said = place.says("check", place.start("a.json"), "--budget", "first=1.1x")
+
+    assert said.code == 9
+    assert said.out.startswith("unseen  first was not seen")
+    assert "sends ten requests" in said.problems[0]["fix"]
 
 
 def test_a_receipt_says_whether_the_budget_was_kept_by_its_exit_code(place: Place) -> None:
