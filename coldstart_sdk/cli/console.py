@@ -98,7 +98,7 @@ class Console:
     def show_error(self, error: ColdstartError, command: str) -> None:
         """Every problem in three lines, or all of them as one object where somebody can read that."""
         if self.json and not isinstance(error, UnwrittenError):
-            self.result_json(_as_data(error))
+            self.result_json(as_data(error))
             return
         for at, problem in enumerate(error.problems):
             if at:
@@ -163,7 +163,8 @@ def _lines(problem: Problem, command: str) -> tuple[tuple[str, str], ...]:
     return ("error:", said.message), ("at:", said.where or command), ("fix:", said.fix)
 
 
-def _as_data(error: ColdstartError) -> dict[str, Any]:
+def as_data(error: ColdstartError) -> dict[str, Any]:
+    """What a script reads of an error."""
     problems = [_told(problem) for problem in error.problems]
     return {
         "error": {

@@ -63,7 +63,11 @@ def command(  # noqa: PLR0913 - one name for each option
     if job and (given or no_wait):
         raise UsageError("--job asks for an earlier call", fix="Leave -i and --no-wait out.")
     found = live.find(file, target, "invoke", home)
-    assert found.spec is not None  # noqa: S101 - FILE names one, or was refused
+    if found.spec is None:
+        raise UsageError(
+            f"{file} is no .py file, and a call needs the declaration: it says what the arguments are",
+            fix="Name the file that was deployed: coldstart invoke app.py …",
+        )
     called = inputs.endpoint_of(found.spec, endpoint)
     arguments = {} if job else inputs.arguments(called, given)
     traces.refuse_unwritable(output, "-o")

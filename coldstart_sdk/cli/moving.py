@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
-from coldstart_sdk.cli.console import Console
+from click.exceptions import Exit
+
+from coldstart_sdk.cli.console import Console, as_data
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.cli.story import Story
 from coldstart_sdk.errors import ColdstartError, Problem, StorageError, UsageError
@@ -184,13 +186,17 @@ class Moving:
             )
         self._fetch()
         sent = {name: self._send(name, ref, store) for name, ref in ours.items()}
+        bad = tuple(_problem(name, each, store) for name, each in sent.items() if each.outcome not in _WELL)
         if self._console.json:
-            self._console.result_json({"store": store, "sets": sent})
-        else:
-            rows = ((name, figures.size(each.sent_bytes), each.outcome) for name, each in sent.items())
-            self._console.result(self._console.table(rows, heads=("NAME", "SENT", "OUTCOME")))
-        if bad := {name: each for name, each in sent.items() if each.outcome not in _WELL}:
-            raise StorageError.of(tuple(_problem(name, each, store) for name, each in bad.items()))
+            error = as_data(StorageError.of(bad)) if bad else {}
+            self._console.result_json({"store": store, "sets": sent, **error})
+            if bad:
+                raise Exit(StorageError.exit_code)
+            return
+        rows = ((name, figures.size(each.sent_bytes), each.outcome) for name, each in sent.items())
+        self._console.result(self._console.table(rows, heads=("NAME", "SENT", "OUTCOME")))
+        if bad:
+            raise StorageError.of(bad)
 
     def _send(self, name: str, ref: str, store: str) -> Sent:
         step = f"push:{name}"

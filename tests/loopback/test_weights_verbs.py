@@ -205,6 +205,17 @@ def test_push_to_a_store_that_may_only_be_read_fails_and_shows_no_secret(desk: D
     assert SECRET not in said.out + said.err
 
 
+def test_a_push_that_fails_is_one_object_with_what_came_of_each_set_and_the_error(desk: Desk) -> None:
+    desk.s3.allow = READER
+
+    said = desk.weights("push", "app.py", "--store", STORE, "--json")
+
+    told = json.loads(said.out)
+    assert said.code == 5
+    assert told["sets"]["voice"]["sent_bytes"] == 0
+    assert "s3:PutObject" in told["error"]["problems"][0]["fix"]
+
+
 def test_verify_finds_what_rotted_here_takes_it_away_and_pull_mends_it(desk: Desk) -> None:
     desk.weights("pull", "app.py")
     desk.damage(LARGE)

@@ -125,6 +125,13 @@ ROWS = (
         code=2,
         contains=("--jsno", "--json"),
     ),
+    Row(
+        id="a-call-by-name",
+        kind="cli",
+        build=command("invoke", "voice", "--target", "runpod"),
+        code=2,
+        contains=("voice is no .py file", "coldstart invoke app.py"),
+    ),
     Row(id="flag-before-verb", kind="cli", build=command("--quite", "run"), code=2, contains=("--quite",)),
     Row(id="no-file", kind="cli", build=command("run"), code=2, contains=("missing", "FILE[:CLASS]")),
     Row(id="absent-file", kind="cli", build=command("run", "ap.py"), code=2, contains=("ap.py", "app.py")),
