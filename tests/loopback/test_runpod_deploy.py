@@ -19,7 +19,7 @@ from coldstart_sdk import bundle
 from coldstart_sdk.backends.runpod import backend
 from coldstart_sdk.backends.runpod.client import Client
 from coldstart_sdk.backends.runpod.platform import Platform
-from coldstart_sdk.errors import PlatformError
+from coldstart_sdk.errors import PlatformError, UsageError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.planner import plan
 from coldstart_sdk.rehearsal.runpod.control import Control
@@ -442,6 +442,16 @@ def test_invoke_gives_chunks_as_they_come(account: Account) -> None:
     account.answer = {"output": []}
 
     assert list(account.platform.invoke("voice", None, {})) == [0, 1, 2]
+
+
+def test_a_request_that_runpod_would_not_carry_is_not_sent(account: Account) -> None:
+    account.deploy()
+    before = len(account.jobs.jobs)
+
+    with pytest.raises(UsageError, match="RunPod carries at most 10 MB"):
+        list(account.platform.invoke("voice", "speak", {"text": "x" * 10_000_000}))
+
+    assert len(account.jobs.jobs) == before
 
 
 def test_who_stops_listening_to_a_stream_cancels_it(account: Account) -> None:

@@ -191,6 +191,16 @@ def test_what_cannot_be_rehearsed_is_refused_with_its_mend(
     assert fix in problem["error"] + problem["fix"], problem
 
 
+def test_a_request_that_runpod_would_not_carry_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "large.wav").write_bytes(bytes(8_000_000))  # a third more as base64
+    ref = ("echo", "-i", f"ref=@{tmp_path / 'large.wav'}")
+
+    problem = refused(a_project(tmp_path / "project", VOICE), *ref)
+
+    assert "10.7 MB, and RunPod carries at most 10 MB" in problem["error"]
+    assert "URL" in problem["fix"]
+
+
 def test_a_flag_that_a_target_does_not_know_is_refused_by_its_name(tmp_path: Path) -> None:
     ended = coldstart(
         "rehearse", str(a_project(tmp_path / "project", VOICE)), "--target", "modal", "--disk", "1GB/s"

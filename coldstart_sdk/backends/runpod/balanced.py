@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from coldstart_sdk.backends.runpod import limits
 from coldstart_sdk.backends.runpod.client import Client, Reply
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.redact import redact, safe_url
@@ -37,6 +38,7 @@ class Balanced:
 
     def call(self, endpoint: str | None, arguments: Mapping[str, Any]) -> Iterator[Any]:
         """The result, or a stream's chunks."""
+        limits.refuse_large(arguments, http=True)
         path = f"/{quote(endpoint or '')}"
         reply = self._client.reply("POST", f"{self._base}{path}", arguments, limit_s=ANSWER_S)
         if reply.status != HTTPStatus.OK:

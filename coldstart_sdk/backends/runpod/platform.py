@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from coldstart_sdk.backends.runpod import diff, dockerfile, models
+from coldstart_sdk.backends.runpod import diff, dockerfile, limits, models
 from coldstart_sdk.backends.runpod.balanced import Balanced
 from coldstart_sdk.backends.runpod.client import Client
 from coldstart_sdk.backends.runpod.diff import Change
@@ -285,6 +285,7 @@ class Platform:
 
     def _queued(self, urls: Mapping[str, str], endpoint: str | None, arguments: Mapping[str, Any]) -> str:
         named = dict(arguments) if endpoint is None else {"endpoint": endpoint, **arguments}
+        limits.refuse_large(named)
         return str(self._client.post(urls["run"], {"input": named})["id"])
 
     def _answers(self, urls: Mapping[str, str], job: str) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coldstart_sdk.backends.runpod import limits
 from coldstart_sdk.backends.runpod.body import is_http
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
@@ -131,7 +132,9 @@ class Life:
         given = self._wish.input
         if given is None:
             given = json.loads((self._bundle / "test_input.json").read_text())["input"]
-        return {**given, "endpoint": self._wish.endpoint} if self._wish.endpoint else given
+        whole = {**given, "endpoint": self._wish.endpoint} if self._wish.endpoint else given
+        limits.refuse_large(whole, http=is_http(self._plan))
+        return whole
 
     def _environment(self, platform: Mapping[str, str]) -> dict[str, str]:
         passed = {
