@@ -48,7 +48,7 @@ STATES = ("empty", "warm", "second", "restore")
 from the snapshot, whatever came before it."""
 _HEADS = {
     "start": "on each cold start",
-    "before": "before the snapshot, once",
+    "before": "before the snapshot, once (READY comes after it)",
     "after": "after the restore, on each cold start",
 }
 

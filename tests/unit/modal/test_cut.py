@@ -73,6 +73,31 @@ def test_a_connection_on_this_machine_is_no_matter(tmp_path: Path) -> None:
             assert left(watch, tmp_path) == ()
 
 
+def test_a_connection_to_elsewhere_is_named_with_its_step(tmp_path: Path) -> None:
+    here = _own_address()
+    if here is None:
+        pytest.skip("this machine has no address but loopback")
+    with socket.create_server((here, 0)) as server:
+        port = server.getsockname()[1]
+        watch = Watch()
+        with socket.create_connection((here, port)):
+            watch.after("load:load")
+            (said,) = left(watch, tmp_path)
+
+    assert said == f"a connection to {here}:{port} is open, since load:load ended"
+
+
+def _own_address() -> str | None:
+    """What others would call this machine by; nothing is sent to learn it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        found = str(asked.getsockname()[0])
+    return None if found.startswith("127.") else found
+
+
 @pytest.mark.parametrize(
     ("address", "is_loopback", "shown"),
     [
