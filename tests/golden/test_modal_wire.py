@@ -16,7 +16,7 @@ pytest.importorskip("modal")
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from coldstart_sdk.rehearsal.modal.rehearse import PROVED
+from coldstart_sdk.rehearsal.modal.rehearse import PROVED, stated
 from coldstart_sdk.rehearsal.modal.wire import changes, spoken
 from tests.modal_clients import OLDER
 
@@ -39,6 +39,11 @@ def test_the_installed_version_is_one_of_those_that_were_proved() -> None:
     assert set(OLDER) < set(PROVED)
     *older, newest = PROVED
     assert f"modal {', '.join(older)} and {newest}" in DOCS.read_text(encoding="utf-8").replace("\n", " ")
+
+
+def test_a_rehearsal_says_when_it_runs_under_another_version() -> None:
+    assert stated("1.6.4") == "1.6.4"
+    assert stated("1.7.0") == "1.7.0, not one of those proved: 1.4.3, 1.5.5, 1.6.4"
 
 
 def another(change: Callable[[Any], None]) -> Any:

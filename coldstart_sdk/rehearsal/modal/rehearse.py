@@ -281,13 +281,12 @@ def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) ->
         if len(traces) == 1 or name != "start":  # its two parts tell the same
             sys.stderr.write(f"{_HEADS[name]}\n{render(trace, width=100)}\n")
     met = "after" if state == "restore" else "start"
-    version = metadata.version("modal")
     told: dict[str, Any] = {
         "result": life.results[0],
         "first_answer_s": round(life.answered_s, 3),
         "ready_s": traces[met].anchors.ready_s if met in traces else None,
         "snapshot": plan.snapshot.value,
-        "modal": version if version in PROVED else f"{version}, not one of those proved: {', '.join(PROVED)}",
+        "modal": stated(metadata.version("modal")),
         "files": str(folder),
     }
     if len(life.results) > 1:
@@ -306,6 +305,11 @@ def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) ->
     if plane.world.unimplemented:
         told["unanswered"] = sorted(plane.world.unimplemented)
     return told
+
+
+def stated(version: str) -> str:
+    """The version of Modal's package, and whether the plane was held against it."""
+    return version if version in PROVED else f"{version}, not one of those proved: {', '.join(PROVED)}"
 
 
 def _write_log(folder: Path, lines: Sequence[Any]) -> str:
