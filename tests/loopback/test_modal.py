@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -102,6 +103,49 @@ def test_the_http_app_answers_json_uploads_and_streams_behind_proxy_auth(
         assert '{"n":1}' in events.text.replace(" ", "")
         assert raw.content[:4] == b"RIFF"
         assert unknown.status_code == 404
+
+
+@every_client
+def test_the_http_app_streams_as_it_goes_takes_large_bodies_and_answers_many_at_once(
+    tmp_path: Path, client: Client
+) -> None:
+    body = (
+        TALKS
+        + """
+def __init__(self):
+    self.all_here = threading.Barrier(3, timeout=60)
+@endpoint
+def meet(self) -> int:
+    return self.all_here.wait()
+@endpoint
+def wait_for(self, name: str):
+    yield "begun"
+    while not (HERE / name).exists():
+        time.sleep(0.01)
+    yield "ended"
+"""
+    )
+    with a_plane(tmp_path, client) as there:
+        assert there.deploy(body, "scale=Scale(max=1, concurrency=3)").code == 0
+        with httpx.Client(base_url=there.web, timeout=60.0, headers=PROXY) as http:
+            with ThreadPoolExecutor(3) as pool:
+                met = list(pool.map(lambda _: http.post(f"{there.web}/meet", json={}).json(), range(3)))
+            large = http.post(f"{there.web}/large", json={"count": 5_000_000}).json()
+            upload = http.post(f"{there.web}/size", files={"ref": ("a.bin", bytes(5_000_000))}).json()
+            seen: list[str] = []
+            http.headers["accept"] = "text/event-stream"
+            with http.stream("POST", f"{there.web}/wait_for", json={"name": "go"}) as events:
+                for line in events.iter_lines():
+                    seen.append(line)
+                    if "begun" in line:
+                        (code,) = there.plane.world.folder.glob("tasks/*/root/code")
+                        (code / "go").touch()
+
+        assert sorted(each["result"] for each in met) == [0, 1, 2], there.log
+        assert len(large["result"]) == 5_000_000
+        assert upload == {"result": 5_000_000}
+        assert any("ended" in line for line in seen)
+        assert there.plane.world.unimplemented == set()
 
 
 @newest_client
