@@ -9,6 +9,7 @@ import click
 
 from coldstart_sdk.cli.console import Console
 from coldstart_sdk.cli.verb import verb
+from coldstart_sdk.declare.options import app_name
 from coldstart_sdk.errors import UsageError
 
 TEMPLATES: Mapping[str, str] = {
@@ -40,6 +41,7 @@ def command(console: Console, folder: str, template: str) -> None:
     files = {
         path.name: path.read_bytes() for path in sorted((_FOLDER / template).iterdir()) if path.is_file()
     }
+    files["app.py"] = _named(files["app.py"], template, target)
     files[".gitignore"] = b"__pycache__/\n.venv/\n/build/\n"
     _refuse_existing(target, files)
     try:
@@ -63,6 +65,12 @@ def command(console: Console, folder: str, template: str) -> None:
         f"coldstart serve {declaration}",
         "coldstart run --help",
     )
+
+
+def _named(declaration: bytes, template: str, target: Path) -> bytes:
+    """With the folder's name: two projects of one template must not become one app on a platform."""
+    name = app_name(target.resolve().name) or template
+    return declaration.replace(f'name="{template}"'.encode(), f'name="{name}"'.encode(), 1)
 
 
 def _refuse_existing(target: Path, files: Mapping[str, bytes]) -> None:

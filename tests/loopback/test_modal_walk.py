@@ -37,7 +37,7 @@ def types(tmp_path: Path) -> Iterator[Types]:
 def test_from_a_template_to_modal_and_back(types: Types, tmp_path: Path) -> None:
     app = tmp_path / "voice/app.py"
 
-    assert "Voice, named tts" in types("check", "app.py").out
+    assert "Voice, named voice" in types("check", "app.py").out
     assert "Before the snapshot" in types("plan", "app.py").out
     rehearsed = types("rehearse", "app.py", "--json").data
     assert rehearsed["restores"] == "2 of 2 forks of the snapshot became ready"
@@ -55,7 +55,7 @@ def test_from_a_template_to_modal_and_back(types: Types, tmp_path: Path) -> None
     assert "worker             ready" in types("logs", "app.py").out
     assert types("status", "app.py", "--json").data["workers"] == 1
 
-    app.write_text(app.read_text().replace('name="tts",', 'name="tts", timeout="20m",'))
+    app.write_text(app.read_text().replace('name="voice",', 'name="voice", timeout="20m",'))
     again = types("deploy", "app.py", "--yes", "--json")
     assert "modal_app.py: + timeout=1200," in again.err
     assert (again.data["did"], again.data["release"]) == ("updated", "v2")

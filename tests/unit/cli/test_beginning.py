@@ -34,6 +34,15 @@ def test_what_init_writes_runs_at_once_by_the_command_that_it_names(template: st
     assert coldstart("check", "begun/app.py", cwd=tmp_path).code == 0
 
 
+@pytest.mark.parametrize(("folder", "name"), [("My Voice 2", "my-voice-2"), ("42", "tts")])
+def test_a_project_is_named_after_its_folder_where_that_makes_a_name(
+    folder: str, name: str, tmp_path: Path
+) -> None:
+    coldstart("init", folder, "--template", "tts", cwd=tmp_path)
+
+    assert coldstart("check", f"{folder}/app.py", "--json", cwd=tmp_path).data["name"] == name
+
+
 def test_the_speech_of_the_template_is_sound_that_is_not_silence(tmp_path: Path) -> None:
     coldstart("init", ".", "--template", "tts", cwd=tmp_path)
     coldstart("run", "app.py", "-i", "text=aeiou", "-o", "a.wav", cwd=tmp_path)
