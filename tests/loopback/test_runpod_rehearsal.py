@@ -81,6 +81,10 @@ def test_the_bundle_answers_under_runpods_own_worker(tmp_path: Path) -> None:
 
     assert (told["job"], told["worker"], told["ended"]) == ("COMPLETED", "ready", "in order")
     assert told["ready_s"] > 0
+    assert told["heartbeats"] > 0
+    assert told["billed_starting_s"] == told["ready_s"]
+    up_s = told["billed_starting_s"] + told["billed_answering_s"]
+    assert up_s == pytest.approx(max(told["first_answer_s"], told["ready_s"]), abs=0.002)
     trace = json.loads(Path(told["trace"]).read_text())
     assert trace["anchors"]["request_s"] < trace["anchors"]["ready_s"] < trace["anchors"]["first_byte_s"]
 

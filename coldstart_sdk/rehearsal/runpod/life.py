@@ -34,8 +34,6 @@ class _Asked:
 
     results: list[Any] = field(default_factory=list)
     first_answer_s: float | None = None
-    answering_s: float = 0.0
-    """Of the first request, once the worker was ready."""
     error: Any = None
 
 
@@ -69,10 +67,8 @@ class Life:
             return {"answers": len(asked.results)} | self._told(worker, asked, self._ended(worker))
 
     def _ask(self, behind: Behind, asked: _Asked) -> None:
-        sent_s = now()
         asked.results.append(behind.answer(self._input()))
         asked.first_answer_s = _between(behind.asked_s, now())
-        asked.answering_s = now() - sent_s
         asked.results += [behind.answer(self._input()) for _ in range(1, self._wish.requests)]
         if told := behind.trace():
             self.trace = start.requested(Trace.from_json(told), behind.asked_s)
@@ -92,10 +88,8 @@ class Life:
                 first_answer_s=_between(job.submitted_s, job.done_s),
                 error=job.error,
             )
-            starting_s = _starting_s(worker)
-            held_s = _between(job.taken_s, job.done_s) or 0.0  # a job is taken while the worker still starts
-            asked.answering_s = max(0.0, held_s - starting_s)
             queue = {"job": job.status, "chunks": len(job.chunks), "progress": len(job.progress)}
+            queue["heartbeats"] = len(jobs.seen_on("ping"))
             return queue | self._told(worker, asked, ended)
 
     def _ended(self, worker: Process) -> str:
@@ -162,7 +156,10 @@ class Life:
             told["secrets"] = f"not set here: {', '.join(unset)}"
         if not worker.reports:
             told["log"] = "\n".join(worker.lines[-20:])
-        return told | billed(self._plan, starting_s=_starting_s(worker), answering_s=asked.answering_s)
+        starting_s = float(report.get("after_s") or 0.0)
+        # The first caller has waited since the worker was started: what is not its start is the answer's.
+        answering_s = max(0.0, (asked.first_answer_s or 0.0) - starting_s)
+        return told | billed(self._plan, starting_s=starting_s, answering_s=answering_s)
 
 
 def _explained(error: object) -> dict[str, str]:
@@ -171,10 +168,6 @@ def _explained(error: object) -> dict[str, str]:
         ours = json.loads(str(error))
         return {"error": str(ours["message"]), **({"fix": str(ours["fix"])} if "fix" in ours else {})}
     return {"error": str(error)}
-
-
-def _starting_s(worker: Process) -> float:
-    return float(worker.reports[-1].get("after_s") or 0.0) if worker.reports else 0.0
 
 
 def _trace(jobs: Jobs, first: Job) -> Trace | None:
