@@ -69,7 +69,9 @@ class Said:
         return found
 
 
-def coldstart(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Said:
+def coldstart(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, within_s: float = 100
+) -> Said:
     """Run it to its end, without a terminal."""
     ended = subprocess.run(
         [str(PROGRAM), *arguments],
@@ -77,7 +79,7 @@ def coldstart(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] |
         cwd=cwd,
         env=environment(env),
         stdin=subprocess.DEVNULL,
-        timeout=100,
+        timeout=within_s,
         check=False,
     )
     return Said(code=ended.returncode, out=ended.stdout.decode(), err=ended.stderr.decode())
