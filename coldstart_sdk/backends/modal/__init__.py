@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from coldstart_sdk.bundle import Bundle
     from coldstart_sdk.errors import Problem
-    from coldstart_sdk.plan import Capabilities, Plan
+    from coldstart_sdk.plan import Capabilities, Note, Plan
     from coldstart_sdk.plugins import Platform, Preview
 
     class _Module(Platform, Preview, Protocol):
@@ -31,6 +31,12 @@ class Modal:
         from coldstart_sdk.backends.modal.compile import compile_bundle  # noqa: PLC0415 - only `build` needs it
 
         return compile_bundle(plan, project)
+
+    def notes(self, plan: Plan, project: Path) -> tuple[Note, ...]:
+        from coldstart_sdk.backends.modal import refuse  # noqa: PLC0415 - only `plan` needs it
+
+        del project
+        return refuse.notes(plan)
 
     def lint(self, plan: Plan, project: Path) -> tuple[Problem, ...]:
         """What of the declaration will not survive the plan's snapshot."""

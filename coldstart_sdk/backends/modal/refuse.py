@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from coldstart_sdk.errors import BundleError, Problem
-from coldstart_sdk.plan import Plan
+from coldstart_sdk.plan import Note, Plan
 from coldstart_sdk.spec import Origin, Place
 
 IDLE_S = (2, 1200)
@@ -16,6 +16,8 @@ TAG = r"([A-Za-z_][A-Za-z0-9_]{0,36})\.[0-9a-f]{12}"
 """A release's tag: the class that it serves, and the digest of its bundle. Modal takes 50 characters."""
 MOST_CARDS = {"A10": 4}
 """Cards of one worker; 8 of every other (docs, guide/gpu)."""
+OLD_PYTHON = "3.10"
+"""Warned of since 2026-11 (package, _image)."""
 _OURS = frozenset(
     {"HERE", "Path", "app", "compiled", "image", "modal", "prefetch", "secrets", "volume", "worker"}
 )
@@ -34,6 +36,14 @@ def unspeakable(plan: Plan) -> None:
     )
     if problems:
         raise BundleError.of(problems)
+
+
+def notes(plan: Plan) -> tuple[Note, ...]:
+    """What Modal takes today, and will refuse."""
+    if plan.spec.image.python != OLD_PYTHON:
+        return ()
+    text = f"Modal's client 1.7 and its image builder 2026.10 refuse Python {OLD_PYTHON}: use 3.11 or later"
+    return (Note(about="image", text=text),)
 
 
 def _names(plan: Plan) -> Iterator[Problem]:

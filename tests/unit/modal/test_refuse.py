@@ -11,7 +11,7 @@ from coldstart_sdk.backends.modal import backend
 from coldstart_sdk.backends.modal.compile import module
 from coldstart_sdk.errors import BundleError
 from coldstart_sdk.planner import plan
-from coldstart_sdk.spec import Origin, Place, ScaleSpec
+from coldstart_sdk.spec import ContainerSpec, Origin, Place, ScaleSpec
 from tests.builders import LOAD, a_spec, a_weight
 
 WEIGHTS = {"w": a_weight(place=Place.IMAGE), "v": a_weight("org/other", place=Place.VOLUME)}
@@ -95,6 +95,15 @@ def test_modal_gets_the_cards_in_its_own_words(declared: tuple[str, ...], sold: 
 
     assert made.gpu == sold
     assert all(f'"{card}"' in module(made) for card in sold)
+
+
+@pytest.mark.parametrize(("python", "count"), [("3.10", 1), ("3.11", 0), (None, 0)])
+def test_a_python_that_modal_is_about_to_refuse_is_noted(
+    tmp_path: Path, python: str | None, count: int
+) -> None:
+    made = plan(a_spec(LOAD, image=ContainerSpec(python=python)), "modal", backend.capabilities, sdk="0")
+
+    assert len(backend.notes(made, tmp_path)) == count
 
 
 @pytest.mark.parametrize("gpu", ["H100!:9", "B200+:9"])
