@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coldstart_sdk.errors import LifecycleError
+from coldstart_sdk.errors import ColdstartError, LifecycleError
 from coldstart_sdk.media import UnreadableError
 
 
@@ -143,7 +143,8 @@ def reply_to(raised: BaseException, endpoint: str) -> ErrorReply:
             return ErrorReply(fault=Fault.CANCELLED, message=f"{endpoint} was cancelled", id=new_id())
         case _:
             message = f"{endpoint} raised {type(raised).__name__}"
-            return ErrorReply(fault=Fault.FAILED, message=message, id=new_id())
+            fix = f"{raised.message}. {raised.fix}" if isinstance(raised, ColdstartError) else None
+            return ErrorReply(fault=Fault.FAILED, message=message, id=new_id(), fix=fix)
 
 
 def _is_cancelled(raised: BaseException) -> bool:

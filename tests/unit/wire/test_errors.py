@@ -61,3 +61,12 @@ def test_ids_are_short_and_do_not_repeat() -> None:
 
 def test_a_wait_that_was_advised_reaches_the_reply() -> None:
     assert reply_to(CallError(Fault.BUSY, "full", retry_after_s=2.5), "speak").retry_after_s == 2.5
+
+
+def test_the_mend_of_our_own_error_reaches_the_author_and_no_caller() -> None:
+    reply = reply_to(UsageError("samples() needs numpy", fix="pip install numpy"), "speak")
+
+    author = reply.to_author()["error"]
+    assert isinstance(author, dict)
+    assert author["fix"] == "samples() needs numpy. pip install numpy"
+    assert "numpy" not in str(reply.to_data())
