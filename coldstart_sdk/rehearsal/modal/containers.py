@@ -197,15 +197,7 @@ class Containers:
         try:
             await asyncio.to_thread(self._attach, container)
             container.process = await self._start(container, address)
-            commits = asyncio.create_task(self._commit_now_and_then(container))
-            await asyncio.gather(
-                self._read(container, container.process.stdout, api_pb2.FILE_DESCRIPTOR_STDOUT),
-                self._read(container, container.process.stderr, api_pb2.FILE_DESCRIPTOR_STDERR),
-            )
-            container.code = await container.process.wait()
-            commits.cancel()
-            for view in container.views.values():
-                self._lost(view, await asyncio.to_thread(view.uncommitted), "the container ended")
+            container.code = await self._until_its_end(container, container.process)
         finally:
             server.close()
             with suppress(OSError):
@@ -214,6 +206,20 @@ class Containers:
             self.past.append(container)
             container.ended.set()
             await self._after_death(container)
+
+    async def _until_its_end(self, container: Container, process: asyncio.subprocess.Process) -> int:
+        commits = asyncio.create_task(self._commit_now_and_then(container))
+        try:
+            await asyncio.gather(
+                self._read(container, process.stdout, api_pb2.FILE_DESCRIPTOR_STDOUT),
+                self._read(container, process.stderr, api_pb2.FILE_DESCRIPTOR_STDERR),
+            )
+            code = await process.wait()
+        finally:
+            commits.cancel()
+        for view in container.views.values():
+            self._lost(view, await asyncio.to_thread(view.uncommitted), "the container ended")
+        return code
 
     # ---- volumes
 
