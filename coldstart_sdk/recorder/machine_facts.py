@@ -11,16 +11,24 @@ from pathlib import Path
 from coldstart_sdk import machine
 from coldstart_sdk.recorder.names import HF_TOKEN, PERIODS, THREADS, THROTTLED, THROTTLED_PERIODS, WEIGHTS_ON
 
-_STAT_BYTES = 1000
-"""More than a thread's line of figures ever is."""
+_STAT_BYTES = 4000
+"""More than such figures ever are."""
 
 
-def throttling(root: Path = Path("/")) -> Mapping[str, float]:
-    """How often the quota has stopped this control group so far; empty where nothing tells."""
-    for group in machine.groups("cpu", root):
-        with suppress(OSError, ValueError):
-            pairs = (line.split() for line in (group / "cpu.stat").read_text(encoding="utf-8").splitlines())
-            stat = {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004 - a name and its figure
+class Throttling:
+    """How often the quota stops this process: the figures of its control group, or of one above."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._stats = [str(group / "cpu.stat") for group in machine.groups("cpu", root)]
+        self._before = self._figures()
+
+    def seen(self) -> dict[str, str]:
+        """Since it was made; empty where nothing tells."""
+        return {name: f"{figure - self._before.get(name, 0.0):g}" for name, figure in self._figures().items()}
+
+    def _figures(self) -> Mapping[str, float]:
+        for path in self._stats:
+            stat = _stat(path)
             if stat.get("nr_periods"):
                 seconds = stat.get("throttled_usec", 0.0) / 1e6 or stat.get("throttled_time", 0.0) / 1e9
                 return {
@@ -28,13 +36,23 @@ def throttling(root: Path = Path("/")) -> Mapping[str, float]:
                     THROTTLED_PERIODS: stat.get("nr_throttled", 0.0),
                     THROTTLED: seconds,
                 }
+        return {}
+
+
+def _stat(path: str) -> Mapping[str, float]:
+    with suppress(OSError, ValueError):
+        words = _read(path).split()
+        return {name.decode(): float(figure) for name, figure in zip(words[::2], words[1::2], strict=True)}
     return {}
 
 
-def since(before: Mapping[str, float], root: Path = Path("/")) -> dict[str, str]:
-    """The same, of this start alone."""
-    after = throttling(root)
-    return {name: f"{figure - before.get(name, 0.0):g}" for name, figure in after.items()}
+def _read(path: str) -> bytes:
+    """Without the price of a text file: it is read before READY, and twice a step."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, _STAT_BYTES)
+    finally:
+        os.close(file)
 
 
 def seen(home: Path) -> dict[str, str]:
@@ -50,12 +68,7 @@ def seen(home: Path) -> dict[str, str]:
 def major_faults(thread_id: int) -> int | None:
     """Pages that this thread has had to wait for; None where the system does not say, or it is gone."""
     with suppress(OSError, ValueError, IndexError):
-        # Twice a step, so without the price of a text file.
-        stat = os.open(f"/proc/self/task/{thread_id}/stat", os.O_RDONLY)
-        try:
-            return int(os.read(stat, _STAT_BYTES).rpartition(b")")[2].split()[9])
-        finally:
-            os.close(stat)
+        return int(_read(f"/proc/self/task/{thread_id}/stat").rpartition(b")")[2].split()[9])
     return None
 
 

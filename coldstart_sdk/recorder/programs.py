@@ -12,7 +12,6 @@ from typing import Any
 
 from coldstart_sdk.events import Resource, now
 from coldstart_sdk.recorder.names import COMPILERS, DELETE, FETCHERS, INSTALLERS, RUN
-from coldstart_sdk.recorder.seams import Seams
 from coldstart_sdk.recorder.sink import Sink
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh"})
@@ -23,9 +22,11 @@ _FETCHES = frozenset({"clone", "fetch", "pull", "lfs"})
 _BUCKETS = ("s3://", "gs://", "az://")
 
 
-def watch(sink: Sink, seams: Seams, subprocess: Any) -> None:  # noqa: ANN401 - the module
-    """Watch what `subprocess` starts."""
-    seams.replace(subprocess.Popen, "__init__", lambda original: _starting(original, sink))
+def started(pid: int, command: object, started_s: float, sink: Sink) -> None:
+    """Follow what `subprocess` has started."""
+    said, step = told(command), sink.step
+    if said and step:
+        _follow(pid, lambda: sink.span(*said, started_s, now(), step=step))
 
 
 def waited(original: Callable[[Any], int], command: object, sink: Sink) -> int:
@@ -58,17 +59,6 @@ def told(command: object) -> tuple[str, Resource] | None:
         if isinstance(command, list | tuple) and not _is_shell(command):
             return None
     return None
-
-
-def _starting(original: Callable[..., None], sink: Sink) -> Callable[..., None]:
-    def __init__(self: Any, args: Any, *rest: Any, **options: Any) -> None:  # noqa: ANN401, N807 - Popen's own
-        started_s = now()
-        original(self, args, *rest, **options)
-        step, said = sink.step, told(args)
-        if said and step:
-            _follow(self.pid, lambda: sink.span(*said, started_s, now(), step=step))
-
-    return __init__
 
 
 def _words(command: object) -> Sequence[str]:

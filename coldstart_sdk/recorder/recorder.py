@@ -70,13 +70,14 @@ class Recorder:
         self._wires: Wires | None = None
         self._tell_bytes_themselves: set[str] = set()
         self._faults: dict[str, tuple[int, int]] = {}
-        self._throttled = machine_facts.throttling()
+        self._throttling = machine_facts.Throttling()
         self._made: _Made | None = None
         self._spec: Spec | None = None
         self._watches_calls = False
         self._requests = 0
         self._looking: threading.Thread | None = None
         self._open = True
+        self._lock = threading.Lock()
         self._deletions: Deletions | None = None
         for one in ("unlink", "remove"):
             self._seams.replace(os, one, self._deleting_file)
@@ -157,7 +158,7 @@ class Recorder:
         self._watch_calls()
         facts = {
             **machine_facts.seen(self._home),
-            **machine_facts.since(self._throttled),
+            **self._throttling.seen(),
             **self._environment.late(),
         }
         self._emit(FactsSeen(at_s=now(), facts=facts))
@@ -177,15 +178,39 @@ class Recorder:
             self._looking.join(_LOOKED_WITHIN_S)
         self.close()
 
-    def _watch_sockets(self, _socket: ModuleType) -> None:
-        from coldstart_sdk.recorder import sockets  # noqa: PLC0415 - a start that opens none need not load them
+    def _watch_sockets(self, socket: ModuleType) -> None:
+        self._seams.replace(socket.socket, "connect", self._connecting)
 
-        self._wires = sockets.watch(self._sink, self._seams, self._tell_bytes_themselves)
+    def _connecting(self, original: Any) -> Any:  # noqa: ANN401 - socket.connect
+        def connect(connected: Any, address: Any) -> Any:  # noqa: ANN401 - a socket, and what it takes
+            if not self._open:  # somebody has kept it
+                return original(connected, address)
+            return self._seen_wires().connect(original, connected, address)
+
+        return connect
+
+    def _seen_wires(self) -> Wires:
+        from coldstart_sdk.recorder.sockets import Wires  # noqa: PLC0415 - a start that opens none need not load it
+
+        with self._lock:
+            if self._wires is None:
+                self._wires = Wires(self._sink, self._seams, self._tell_bytes_themselves)
+            return self._wires
 
     def _watch_programs(self, subprocess: ModuleType) -> None:
-        from coldstart_sdk.recorder import programs  # noqa: PLC0415 - as above
+        self._seams.replace(subprocess.Popen, "__init__", self._starting_program)
 
-        programs.watch(self._sink, self._seams, subprocess)
+    def _starting_program(self, original: Any) -> Any:  # noqa: ANN401 - Popen's
+        sink = self._sink
+
+        def __init__(program: Any, args: Any, *rest: Any, **options: Any) -> None:  # noqa: ANN401, N807 - Popen's own
+            from coldstart_sdk.recorder import programs  # noqa: PLC0415 - as above
+
+            started_s = now()
+            original(program, args, *rest, **options)
+            programs.started(program.pid, args, started_s, sink)
+
+        return __init__
 
     def _watch_folders(self, shutil: ModuleType) -> None:
         self._seams.replace(shutil, "rmtree", self._deleting_folder)
@@ -210,11 +235,12 @@ class Recorder:
         return delete
 
     def _seen_deletions(self) -> Deletions:
-        if self._deletions is None:
-            from coldstart_sdk.recorder.deletions import Deletions  # noqa: PLC0415 - as above
+        from coldstart_sdk.recorder.deletions import Deletions  # noqa: PLC0415 - as above
 
-            self._deletions = Deletions(self._sink)
-        return self._deletions
+        with self._lock:
+            if self._deletions is None:
+                self._deletions = Deletions(self._sink)
+            return self._deletions
 
     def _asking_the_shell(self, original: Any) -> Any:  # noqa: ANN401 - os.system
         def system(command: Any) -> int:  # noqa: ANN401 - what it takes

@@ -44,14 +44,23 @@ class _Carried:
 class Wires:
     """Connections that are open, by descriptor: TLS takes one over from the socket that connected."""
 
-    def __init__(self, sink: Sink, told_by_themselves: AbstractSet[str]) -> None:
+    def __init__(self, sink: Sink, seams: Seams, told_by_themselves: AbstractSet[str]) -> None:
         """Steps that report their own bytes have their connections counted, and no more."""
+        seams.replace(socket.socket, "_real_close", lambda original: _closing(original, self))
         self._sink = sink
         self._told_by_themselves = told_by_themselves
         self._open: dict[int, _Wire] = {}
         self._lock = threading.Lock()
 
-    def opened(self, connected: socket.socket, address: object, started_s: float) -> None:
+    def connect(self, original: Callable[..., Any], connected: socket.socket, address: Any) -> Any:  # noqa: ANN401 - what a socket takes
+        """Do it."""
+        started_s = now()
+        try:
+            return original(connected, address)
+        finally:
+            self._opened(connected, address, started_s)
+
+    def _opened(self, connected: socket.socket, address: object, started_s: float) -> None:
         step = self._sink.step
         if step is None or not isinstance(address, tuple):
             return
@@ -90,25 +99,6 @@ class Wires:
             count=max(received, sent),
             step=wire.step,
         )
-
-
-def watch(sink: Sink, seams: Seams, told_by_themselves: AbstractSet[str]) -> Wires:
-    """Watch every socket that Python code opens."""
-    wires = Wires(sink, told_by_themselves)
-    seams.replace(socket.socket, "connect", lambda original: _connecting(original, wires))
-    seams.replace(socket.socket, "_real_close", lambda original: _closing(original, wires))
-    return wires
-
-
-def _connecting(original: Callable[..., Any], wires: Wires) -> Callable[..., Any]:
-    def connect(self: socket.socket, address: Any) -> Any:  # noqa: ANN401 - what a socket takes
-        started_s = now()
-        try:
-            return original(self, address)
-        finally:
-            wires.opened(self, address, started_s)
-
-    return connect
 
 
 def _closing(original: Callable[..., Any], wires: Wires) -> Callable[..., Any]:
