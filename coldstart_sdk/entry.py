@@ -33,6 +33,7 @@ _WELL_KNOWN = frozenset(
     | {"scipy", "soundfile", "tokenizers", "torch", "torchaudio", "torchvision", "transformers", "vllm"}
 )
 """What a slip of the finger may have meant, whether it is installed here or not."""
+_OURS = __name__.partition(".")[0]
 
 
 def load(reference: str) -> type:
@@ -124,6 +125,8 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
         )
     if isinstance(exc, ModuleNotFoundError) and exc.name:
         return _missing(exc.name, path, where)
+    if isinstance(exc, ImportError) and exc.name in {path.stem, _OURS}:
+        return _missing(exc.name, path, where) if exc.name == path.stem else _misspelt(exc, path, where)
     if isinstance(exc, SystemExit):
         return DeclarationError(
             f"{path.name} ends the program while it is imported",
@@ -133,6 +136,21 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
     return DeclarationError(
         f"{path.name} cannot be imported: {type(exc).__name__}: {exc}",
         fix="Mend that line; what needs weights, a GPU or the network belongs in a hook.",
+        where=where,
+    )
+
+
+def _misspelt(exc: ImportError, path: Path, where: str | None) -> DeclarationError:
+    """A name that we do not have."""
+    import difflib  # noqa: PLC0415 - only a mistake pays for it
+
+    asked = re.search(r"cannot import name '(\w+)'", str(exc))
+    name = asked[1] if asked else ""
+    public: list[str] = sys.modules[_OURS].__all__
+    near = difflib.get_close_matches(name, public, n=1)
+    return DeclarationError(
+        f"{_OURS} has no {name!r}, and {path.name} imports it",
+        fix=f"Did you mean {near[0]}?" if near else f"It has {', '.join(public)}.",
         where=where,
     )
 

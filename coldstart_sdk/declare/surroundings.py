@@ -32,9 +32,24 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def check(weights: Mapping[str, WeightSpec], found: Findings) -> None:
+    _check_own_name(found)
     _check_order(found)
     _check_mounts(found)
     _check_remote_code(weights, found)
+
+
+def _check_own_name(found: Findings) -> None:
+    """`whisper.py` that says `import whisper` gets itself, and learns of it on the first call."""
+    own = found.source.path
+    if own is None:
+        return
+    for node in ast.walk(found.source.tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and own.stem in _imports(node):
+            found.add(
+                f"{own.name} hides the package {own.stem!r} that it imports",
+                fix=f"Rename the file, such as my_{own.stem}.py.",
+                where=found.source.at(node.lineno),
+            )
 
 
 def _check_order(found: Findings) -> None:

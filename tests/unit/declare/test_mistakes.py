@@ -651,6 +651,13 @@ SURROUNDINGS = (
         hooked("@hook.load\ndef load(self, weights):\n    dict(trust_remote_code=True)  # <-"),
     ),
     Row(
+        "a file named like what it imports",
+        "",
+        "app.py hides the package 'app' that it imports",
+        "Rename the file, such as my_app.py.",
+        hooked("@hook.load\ndef load(self):\n    from app.inner import Pipeline  # <-"),
+    ),
+    Row(
         "arguments to construct it",
         "",
         "App() needs size",
