@@ -23,8 +23,10 @@ import pytest
 if TYPE_CHECKING:
     from coldstart_sdk.cli.measure import Measured, Requests
     from coldstart_sdk.cli.prepare import Prepared
+    from coldstart_sdk.errors import ColdstartError, Problem
     from coldstart_sdk.explain.finding import Explanation
     from coldstart_sdk.hold import Receipt
+    from coldstart_sdk.hold.budget import Verdict
     from coldstart_sdk.trace.model import Trace
 
 MARK = "cold_start"
@@ -82,17 +84,30 @@ class ColdStarts:
         A platform's worker is always empty, and starts for a request: where none is asked for it gets a
         sample, whose answer is not told.
         """
-        from coldstart_sdk.cli.inputs import endpoint_of  # noqa: PLC0415 - only for whoever asks
-        from coldstart_sdk.cli.measure import Requests  # noqa: PLC0415 - as above
-        from coldstart_sdk.cli.prepare import Asked, prepare  # noqa: PLC0415 - as above
-
         named = Path(file) if file is not None else self.file
         if named is None:
             raise pytest.UsageError(
                 'name the declaration: @pytest.mark.cold_start("app.py") or cold_start("app.py")'
             )
-        folder = home or self.home / str(len(self.started))
-        prepared = prepare(Asked(file=str(named), target=self.target, home=str(folder)))
+        from coldstart_sdk.errors import ColdstartError  # noqa: PLC0415 - only for whoever asks
+
+        try:
+            return self._start(named, endpoint, requests, home or self._fresh(), arguments)
+        except ColdstartError as error:
+            _note(error)
+            raise
+
+    def _fresh(self) -> Path:
+        return self.home / str(len(self.started))
+
+    def _start(
+        self, named: Path, endpoint: str | None, requests: int, home: Path, arguments: Mapping[str, Any]
+    ) -> ColdStart:
+        from coldstart_sdk.cli.inputs import endpoint_of  # noqa: PLC0415 - only for whoever asks
+        from coldstart_sdk.cli.measure import Requests  # noqa: PLC0415 - as above
+        from coldstart_sdk.cli.prepare import Asked, prepare  # noqa: PLC0415 - as above
+
+        prepared = prepare(Asked(file=str(named), target=self.target, home=str(home)))
         wanted = None
         if requests:
             found = endpoint_of(prepared.plan.spec, endpoint)
@@ -148,6 +163,8 @@ def cold_start(
     starts = ColdStarts(
         file=file, target=coldstart_target, home=tmp_path / "coldstart", options=options or {}
     )
+    if budget:
+        _refuse_unreadable(budget)
     yield starts
     folder = request.config.getoption("--coldstart-receipts")
     for number, start in enumerate(starts.started):
@@ -155,6 +172,30 @@ def cold_start(
             _keep(start, Path(folder), f"{request.node.name}-{number}", budget)
         if budget:
             _judge(start, budget)
+
+
+def _refuse_unreadable(budget: str) -> None:
+    """Before anything is started for it."""
+    from coldstart_sdk import hold  # noqa: PLC0415 - only where there is one
+    from coldstart_sdk.errors import UsageError  # noqa: PLC0415 - as above
+
+    told: list[str] = []
+    try:
+        hold.budget(budget)
+    except UsageError as error:
+        told = [f"{problem.message}\nfix: {problem.fix}" for problem in error.problems]
+    if told:
+        pytest.fail("\n".join(told), pytrace=False)
+
+
+def _note(error: ColdstartError) -> None:
+    """A test's report shows what an exception says and its notes, and knows nothing of our own fields."""
+    told = [f"{word}: {text}" for problem in error.problems for word, text in _fields(problem) if text]
+    vars(error)["__notes__"] = told  # what add_note fills, which Python 3.10 has not
+
+
+def _fields(problem: Problem) -> tuple[tuple[str, str | None], ...]:
+    return ("at", problem.where), ("fix", problem.fix)
 
 
 def _beside(request: pytest.FixtureRequest, file: str) -> Path:
@@ -169,8 +210,14 @@ def _judge(start: ColdStart, budget: str) -> None:
     if not receipt.kept:
         from coldstart_sdk.trace.waterfall import render  # noqa: PLC0415 - only where it failed
 
-        over = "\n".join(str(verdict) for verdict in receipt.verdicts if not verdict.kept)
+        over = "\n".join(_spelled(verdict) for verdict in receipt.verdicts if not verdict.kept)
         pytest.fail(f"{over}\n\n{render(start.trace, width=80)}", pytrace=False)
+
+
+def _spelled(verdict: Verdict) -> str:
+    if verdict.was is not None:
+        return str(verdict)
+    return f"{verdict}: send more with cold_start(requests=10), or name a step that ran"
 
 
 def _keep(start: ColdStart, folder: Path, name: str, budget: str | None) -> None:

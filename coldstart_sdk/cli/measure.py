@@ -105,5 +105,5 @@ def _refuse(started: Start, replies: list[messages.Answered | messages.Refused])
             raise LifecycleError(
                 f"a request was refused: {said.get('message', 'nobody said why')}",
                 where=started.prepared.plan.spec.name,
-                fix="Try it once with `coldstart run`, with the same -i.",
+                fix="Try it once with `coldstart run`, with the same arguments.",
             )

@@ -43,6 +43,20 @@ def test_named_in_the_call(cold_start):
 
 def test_named_nowhere(cold_start):
     cold_start()
+
+
+@pytest.mark.cold_start("app.py", budget="redy=1s")
+def test_misspelled(cold_start):
+    raise AssertionError("nothing is started for a budget that says nothing")
+
+
+@pytest.mark.cold_start("app.py", budget="warm=1s")
+def test_unseen(cold_start):
+    cold_start(requests=0)
+
+
+def test_mistaken(cold_start):
+    cold_start("app.py", endpoint="speek")
 """
 
 
@@ -82,4 +96,7 @@ def test_budgets_are_judged_targets_are_parameters_and_receipts_are_kept(
     kept = json.loads((tmp_path / "receipts" / "test_kept-local--0.receipt.json").read_text())
     assert kept["verdicts"][0]["limit"]["name"] == "ready"
     assert (tmp_path / "receipts" / "test_kept-local--0.trace.json").exists()
-    assert "1 failed, 5 passed, 1 error" in said
+    assert "did you mean ready?\nfix: Write it as ready=15s" in said
+    assert "warm was not seen, the budget is 1.00 s: send more with cold_start(requests=10)" in said
+    assert "Did you mean 'speak'?" in said
+    assert "2 failed, 6 passed, 3 errors" in said
