@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from coldstart_sdk.plan import Plan
 from coldstart_sdk.planner import plan
 from coldstart_sdk.rehearsal.runpod.control import Control
 from coldstart_sdk.rehearsal.runpod.jobs import ENDPOINT, Jobs
-from coldstart_sdk.spec import Place, ScaleSpec, VolumeSpec
-from tests.builders import LOAD, a_spec, a_weight
+from coldstart_sdk.spec import Medium, Parameter, Place, ScaleSpec, VolumeSpec
+from tests.builders import LOAD, a_spec, a_weight, an_endpoint
 
 SCHEMAS = json.loads((Path(__file__).parent / "runpod_schemas.json").read_text())
 KEY = "rpa_" + "k" * 30
@@ -252,6 +252,29 @@ def test_an_answer_that_never_comes_ends_the_deploy_with_the_workers_states(acco
 
     with pytest.raises(PlatformError, match="1 unhealthy"):
         account.platform.deploy(*account.compiled(), smoke_s=0.2)
+
+
+def test_what_needs_a_file_is_deployed_once_its_worker_says_that_it_is_ready(account: Account) -> None:
+    ref = Parameter(
+        name="ref", required=True, default=None, medium=Medium.AUDIO, text=False, schema={"type": "object"}
+    )
+    account.answer = {"output": {"state": "ready"}}
+
+    told = account.deploy(endpoints=(an_endpoint("clone", parameters=(ref,)),))
+
+    assert told["did"] == "created"
+    assert account.jobs.jobs[0].input == {"endpoint": "ready", "wait": True}
+
+
+def test_a_first_answer_that_is_an_error_says_how_to_give_a_better_request(account: Account) -> None:
+    account.answer = {
+        "error": json.dumps({"type": "failed", "message": "the call raised ValueError", "id": "1"})
+    }
+
+    with pytest.raises(PlatformError, match="ValueError") as refused:
+        account.deploy()
+
+    assert "test_input.json" in refused.value.fix
 
 
 def test_who_waits_is_told_how_the_workers_are(account: Account, capsys: pytest.CaptureFixture[str]) -> None:

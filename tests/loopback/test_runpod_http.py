@@ -26,7 +26,7 @@ from coldstart_sdk.rehearsal.runpod.process import Process, bare_environment
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-HEAD = "import time\nfrom pathlib import Path\nfrom coldstart_sdk import endpoint, hook, warm_model\n"
+HEAD = "import time\nfrom pathlib import Path\nfrom coldstart_sdk import File, endpoint, hook, warm_model\n"
 VOICE = """
 @warm_model(name="voice", overrides={"runpod": {"mode": "http"}})
 class Voice:
@@ -245,3 +245,12 @@ def test_an_answer_that_breaks_off_is_told_so(tmp_path: Path) -> None:
             list(cloud.platform.invoke("voice", "count", {"upto": 5}))
 
         assert refused.value.fix
+
+
+def test_behind_the_load_balancer_what_needs_a_file_is_deployed_once_it_is_ready(tmp_path: Path) -> None:
+    needs = (
+        BALANCED.partition("    @endpoint(default")[0]
+        + "    @endpoint\n    def echo(self, ref: File) -> str: ...\n"
+    )
+    with Cloud(tmp_path, needs) as cloud:
+        assert cloud.deploy()["ready_s"] > 0

@@ -492,6 +492,40 @@ def test_without_a_platform_it_tries_its_test_input_streams_too(platform: Platfo
     assert '{"n": 0}' in worker.text
 
 
+NEEDS_A_FILE = """
+@warm_model(name="voice")
+class Voice:
+    @hook.load
+    def load(self): time.sleep(0.5)
+    @endpoint
+    def echo(self, ref: File) -> str: return "spoken"
+"""
+
+
+def test_where_only_a_user_has_a_request_the_try_out_says_that_it_is_ready(platform: Platform) -> None:
+    worker = platform.worker(NEEDS_A_FILE, also={"RUNPOD_WEBHOOK_GET_JOB": ""})
+
+    assert worker.wait(TOO_LONG_S) == 0
+    assert '"ready"' in worker.text
+
+
+def test_who_asks_whether_it_is_ready_is_told_once_it_is(platform: Platform) -> None:
+    platform.worker(NEEDS_A_FILE)
+
+    told = platform.jobs.result(platform.jobs.submit({"endpoint": "ready", "wait": True}))
+
+    assert told.output["state"] == "ready"
+
+
+def test_who_asks_whether_it_is_ready_is_told_why_it_never_will_be(platform: Platform) -> None:
+    platform.worker(BROKEN)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "ready", "wait": True}))
+
+    assert said(job)["type"] == "not_ready"
+    assert "no such file" in said(job)["message"]
+
+
 def test_a_bundle_of_another_version_tells_its_callers_so_and_stays(platform: Platform) -> None:
     platform.worker(SPEAK).kill()
     path = platform.folder / "bundle" / "plan.json"

@@ -5,31 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from coldstart_sdk import record
-from coldstart_sdk.backends.runpod import base, body, digests, dockerfile, hub, models, workflow
+from coldstart_sdk.backends.runpod import base, body, digests, dockerfile, hub, models, sample, workflow
 from coldstart_sdk.bundle import Artifact, Bundle, code
 from coldstart_sdk.errors import BundleError
 from coldstart_sdk.manifest import LOCK_NAME
 from coldstart_sdk.plan import Plan
-from coldstart_sdk.spec import EndpointSpec, Origin, ScaleSpec
+from coldstart_sdk.spec import Origin, ScaleSpec
 
 RUNPOD = "runpod>=1.10.1"
 """Older ones give every job of an endpoint with a volume to one worker (docs, serverless/troubleshooting)."""
 _OLDEST = (1, 10, 1)
 LOCK = "requirements.lock"
-_SAMPLES: Mapping[str, Any] = {
-    "string": "hello",
-    "integer": 1,
-    "number": 1.0,
-    "boolean": False,
-    "array": [],
-    "object": {},
-}
 
 
 def compile_bundle(plan: Plan, project: Path) -> Bundle:
@@ -37,7 +28,7 @@ def compile_bundle(plan: Plan, project: Path) -> Bundle:
     files = _image(plan, project)
     name = f"{_repository(plan)}:{tag(files)}"
     asked = (*_asked(plan, name, files), *_models(plan, files))
-    return Bundle(target="runpod", artifacts=(*files, *_around(plan), *asked))
+    return Bundle(target="runpod", artifacts=(*files, *_around(plan, project), *asked))
 
 
 def _repository(plan: Plan) -> str:
@@ -84,16 +75,16 @@ def _image(plan: Plan, project: Path) -> tuple[Artifact, ...]:
         Artifact(path=LOCK, content=_requirements(plan, project)),
         Artifact(path="handler.py", content=_handler(plan)),
         Artifact(path="plan.json", content=of_worker(plan).to_json()),
-        Artifact(path="test_input.json", content=_json({"input": _sample(plan)})),
+        Artifact(path="test_input.json", content=_json({"input": sample.of(plan, project)})),
         *baked,
         *user,
     )
 
 
-def _around(plan: Plan) -> tuple[Artifact, ...]:
+def _around(plan: Plan, project: Path) -> tuple[Artifact, ...]:
     return (
         Artifact(path=".runpod/hub.json", content=_json(hub.card(plan))),
-        Artifact(path=".runpod/tests.json", content=_json(hub.tests(plan, _sample(plan)))),
+        Artifact(path=".runpod/tests.json", content=_json(hub.tests(plan, sample.of(plan, project)))),
         Artifact(path=".github/workflows/coldstart.yml", content=workflow.spell(plan)),
     )
 
@@ -192,35 +183,6 @@ from coldstart_sdk.backends.runpod import worker
 if __name__ == "__main__":  # a heartbeat process imports this file again
     worker.main(Path(__file__).parent)
 '''
-
-
-def _sample(plan: Plan) -> dict[str, Any]:
-    """Arguments that fit the schema of the endpoint that a test calls."""
-    spec = plan.spec
-    endpoint = spec.default_endpoint or spec.endpoints[0]
-    named = {} if len(spec.endpoints) == 1 else {"endpoint": endpoint.method}
-    return named | _arguments(endpoint)
-
-
-def _arguments(endpoint: EndpointSpec) -> dict[str, Any]:
-    return {
-        item.name: _value(item.schema, medium=item.medium is not None)
-        for item in endpoint.parameters
-        if item.required
-    }
-
-
-def _value(schema: Mapping[str, Any], *, medium: bool) -> object:
-    if medium:
-        return "https://example.com/put-a-file-here"
-    if "const" in schema or "enum" in schema:
-        return schema.get("const", schema.get("enum", [None])[0])
-    if "default" in schema:
-        return schema["default"]
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if choices:
-        return _value(choices[0], medium=False)
-    return _SAMPLES.get(str(schema.get("type")))
 
 
 def _refuse_what_stays_here(plan: Plan) -> None:

@@ -28,14 +28,14 @@ def card(plan: Plan) -> dict[str, Any]:
 
 
 def tests(plan: Plan, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """`tests.json`: one call of the default endpoint."""
+    """`tests.json`: one call."""
     asked = body.endpoint(plan, "")
     config: dict[str, Any] = {"env": []}
     if "gpu" in asked:
         config |= {"gpuTypeId": plan.gpu[0].partition(":")[0], "gpuCount": asked["gpu"]["count"]}
     else:
         config |= {"cpuFlavor": asked["cpu"][0]["id"]}
-    name = (plan.spec.default_endpoint or plan.spec.endpoints[0]).method
+    name = str(sample.get("endpoint") or (plan.spec.default_endpoint or plan.spec.endpoints[0]).method)
     return {
         "tests": [{"name": name, "input": dict(sample), "timeout": asked["timeout"]}],
         "config": config,

@@ -34,7 +34,7 @@ Tell: TypeAlias = Callable[[Job, Mapping[str, Any]], None]
 """Posts a job's progress, on a thread of its own."""
 
 TRACE, READY = "trace", "ready"
-"""Names that no endpoint can have: how the worker started, and whether it did."""
+"""Names that no endpoint can have: how the worker started, and whether it did; with `wait`, once it has."""
 PROGRESS_S = 2.0
 LAST_PROGRESS_S = 5.0
 """How long a result waits for progress that is on its way: told afterwards, it would undo the result."""
@@ -114,7 +114,7 @@ class Jobs:
         try:
             name, arguments = _read(job)
             if name in {TRACE, READY}:
-                return self._about(name)
+                return await self._about(name, arguments)
             return await self._one(self._calls.endpoint(name), arguments, job)
         except Exception as raised:  # noqa: BLE001 - whatever it is, the caller gets an answer
             return self._unanswered(raised, job)
@@ -123,7 +123,7 @@ class Jobs:
         try:
             name, arguments = _read(job)
             if name in {TRACE, READY}:
-                yield self._about(name)
+                yield await self._about(name, arguments)
                 return
             endpoint = self._calls.endpoint(name)
             if not endpoint.streams:
@@ -161,13 +161,21 @@ class Jobs:
             logging.getLogger("coldstart").error("request %s failed", job["id"], exc_info=raised)
         return replies.error(said)
 
-    def _about(self, name: str) -> dict[str, Any]:
+    async def _about(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name == READY:
+            if arguments.get("wait"):
+                await self._until_started()
             return {"state": self._life.status.state.value, "degraded": list(self._life.status.degraded)}
         from coldstart_sdk.serve.traces import spell  # noqa: PLC0415 - only who asks for it pays
 
         made: dict[str, Any] = json.loads(spell(self._journal.events, self._life.plan, "json"))
         return made
+
+    async def _until_started(self) -> None:
+        limit_s = self._life.plan.spec.timeout_s
+        status = await self._off_loop(partial(self._life.wait, limit_s))
+        if status.state is not State.READY:
+            raise CallError(Fault.NOT_READY, f"the worker is {status.state.value}, and not ready")
 
 
 class _Telling:

@@ -14,6 +14,7 @@ from typing import Any
 
 from coldstart_sdk.backends.runpod.balanced import Balanced
 from coldstart_sdk.backends.runpod.client import Client
+from coldstart_sdk.backends.runpod.sample import READY
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
 from coldstart_sdk.rehearsal.runpod.jobs import KEY
@@ -49,6 +50,8 @@ class Behind:
 
     def answer(self, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - plain JSON
         """The result, or the chunks of a stream."""
+        if given == READY:
+            return {"state": "ready"}  # it has said 200
         name = given.get("endpoint")
         endpoint = self._spec.endpoint(str(name)) if name else self._spec.default_endpoint
         arguments = {argument: value for argument, value in given.items() if argument != "endpoint"}
