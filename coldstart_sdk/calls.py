@@ -211,16 +211,34 @@ class _Visit:
 
     def unanswered(self, raised: BaseException) -> UnansweredError:
         """What the caller is told; the log and the events get theirs."""
+        where = None
         if isinstance(raised, OutOfTimeError):
+            where = self._tell_what_goes_on()
             raised = CallError(Fault.TIMEOUT, f"{self.endpoint.method} did not answer in time")
         elif isinstance(raised, FullError):
             raised = CallError(Fault.BUSY, f"too many requests; {raised}", retry_after_s=raised.retry_after_s)
-        reply = replace(reply_to(raised, self.endpoint.method), id=self.request)
+        reply = replace(reply_to(raised, self.endpoint.method), id=self.request, where=where)
         if reply.fault is Fault.FAILED:
             reply = replace(reply, where=self._line_of(raised))
             self._log(raised, reply)
         self._say(_OUTCOMES.get(reply.fault, Outcome.REFUSED), reply.message)
         return UnansweredError(reply)
+
+    def _tell_what_goes_on(self) -> str | None:
+        """The line of the user's on which code stands that is past its time and cannot be ended."""
+        frame = self._thread.frame if self._thread and self._thread_is_busy else None
+        if frame is None:
+            return None
+        steps = self._calls.life.steps
+        _, line = standing_in(frame, (), steps.site.project)
+        if line:
+            steps.log().warning(
+                "request %s: %s is past its time on %s, and keeps its place until it returns",
+                self.request,
+                self.endpoint.method,
+                line,
+            )
+        return line
 
     def _line_of(self, raised: BaseException) -> str | None:
         """Of what an endpoint returned its own line; of what it raised the line that did."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
     from concurrent.futures import Future
+    from types import FrameType
 
 T = TypeVar("T")
 
@@ -34,6 +36,11 @@ class Thread:
     def call(self, function: Callable[[], None]) -> None:
         """Make the call in its turn; `function` must not raise."""
         self._calls.put(function)
+
+    @property
+    def frame(self) -> FrameType | None:
+        """Where it stands at this moment."""
+        return sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the documented way to see that
 
     def close(self) -> None:
         """End after the calls that are already waiting."""

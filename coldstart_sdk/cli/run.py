@@ -314,7 +314,7 @@ def _refused(error: Mapping[str, Any], call: Call, *, is_ready: bool) -> Coldsta
                 )
             )
         case "timeout":
-            return _out_of_time(said, call, is_ready=is_ready)
+            return _out_of_time(said, at, call, is_ready=is_ready)
         case "not_ready":
             return LifecycleError(said, where=at, fix="Look at the log above for what kept it from READY.")
         case _:
@@ -322,7 +322,7 @@ def _refused(error: Mapping[str, Any], call: Call, *, is_ready: bool) -> Coldsta
             return LifecycleError(said, where=at, fix=fix)
 
 
-def _out_of_time(said: str, call: Call, *, is_ready: bool) -> LifecycleError:
+def _out_of_time(said: str, at: str, call: Call, *, is_ready: bool) -> LifecycleError:
     """The mend names the limit that was met."""
     own_s = call.endpoint.timeout_s if is_ready else None
     if own_s is not None:
@@ -330,4 +330,4 @@ def _out_of_time(said: str, call: Call, *, is_ready: bool) -> LifecycleError:
     else:
         limit_s = call.prepared.plan.spec.timeout_s
         fix = f"Give it longer than {limit_s:g} s: --timeout, or timeout= of @warm_model."
-    return LifecycleError(said, where=call.endpoint.method, fix=fix)
+    return LifecycleError(said, where=at, fix=fix)

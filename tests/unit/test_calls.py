@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -337,6 +338,19 @@ def test_a_method_past_its_time_is_answered_504(tmp_path: Path, method: str) -> 
 
         assert (reply.fault, reply.fault.status) == (Fault.TIMEOUT, 504)
         assert worker.ended[0].outcome is Outcome.TIMED_OUT
+
+
+def test_code_past_its_time_is_told_with_the_line_that_it_stands_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with a_worker(tmp_path, SLOW) as worker:
+        reply = worker.run(lambda: worker.refusal("hangs"))
+        _release(worker)
+
+    assert reply.where is not None
+    assert re.fullmatch(r"\w+\.py:\d+, in hangs", reply.where)
+    assert "where" not in str(reply.to_data())
+    assert f"hangs is past its time on {reply.where}, and keeps its place" in caplog.text
 
 
 def test_a_chunk_past_its_time_ends_the_stream(tmp_path: Path) -> None:
