@@ -156,3 +156,41 @@ def test_an_end_that_has_to_wait_for_a_held_poll_is_in_order_all_the_same(tmp_pa
 
         assert worker.wait(TOO_LONG_S) == 0
         assert platform.file("closed").exists()
+
+
+LOST = """
+class Steps:
+    def __iter__(self):
+        return iter([{"n": 0}])
+
+@warm_model(name="voice")
+class Voice:
+    @endpoint
+    def bad(self):
+        yield {"n": 0}
+        yield object()
+    @endpoint
+    def plain(self):
+        return (number for number in range(2))
+    @endpoint
+    def made(self):
+        return Steps()
+"""
+
+
+def test_a_chunk_that_is_no_json_ends_its_stream_with_an_error_and_not_in_silence(platform: Platform) -> None:
+    platform.worker(LOST)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": "bad"}))
+
+    assert (job.status, job.chunks) == ("FAILED", [{"n": 0}])
+    assert "cannot be sent" in json.loads(job.error)["message"]
+
+
+@pytest.mark.parametrize("endpoint", ["plain", "made"])
+def test_what_only_looks_like_a_stream_is_told_to_its_caller(platform: Platform, endpoint: str) -> None:
+    platform.worker(LOST)
+
+    job = platform.jobs.result(platform.jobs.submit({"endpoint": endpoint}))
+
+    assert (job.status, json.loads(job.error)["type"]) == ("FAILED", "failed")
