@@ -13,11 +13,16 @@ from coldstart_sdk.media import kinds
 from coldstart_sdk.trace.figures import size
 
 _LONGEST = 200
+_LINES = ("notes", "lint")
+"""Lists of sentences."""
 
 
 def rows(told: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact on a line; media are put into the folder."""
     for name, value in told.items():
+        if name in _LINES and isinstance(value, list | tuple):
+            yield from ((name, str(line)) for line in value)
+            continue
         for number, each in enumerate(value if name == "results" else [value], 1):
             label = f"{name} {number}" if name == "results" else name
             yield label, _shown(each, folder / label.replace(" ", "-"))

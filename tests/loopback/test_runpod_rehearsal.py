@@ -101,6 +101,25 @@ def test_quiet_is_the_result_alone_and_a_secret_that_is_not_set_is_named(tmp_pat
     assert shown["secrets"] == "not set here: VOICE_TOKEN"
 
 
+def test_where_every_endpoint_needs_a_file_it_says_that_nothing_else_was_asked(tmp_path: Path) -> None:
+    needs = """
+    @warm_model(name="voice", gpu=["L4"])
+    class Voice:
+        @endpoint
+        def echo(self, ref: Audio) -> Audio: return ref
+    """
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    app = a_project(tmp_path / "project", needs)
+
+    told = rehearsed(app)
+    given = rehearsed(app, "echo", "-i", f"ref=@{tmp_path / 'a.wav'}")
+
+    assert told["result"]["state"] == "ready"
+    assert "-i NAME=@FILE" in told["asked"]
+    assert "runs on the CPU" in told["notes"][0]
+    assert ("asked" in given, given["job"]) == (False, "COMPLETED")
+
+
 def test_later_requests_find_a_warm_worker(tmp_path: Path) -> None:
     told = rehearsed(a_project(tmp_path / "project", VOICE), "speak", "-i", "text=you", "--requests", "3")
 

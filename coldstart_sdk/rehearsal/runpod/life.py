@@ -13,6 +13,7 @@ from typing import Any
 
 from coldstart_sdk.backends.runpod import limits
 from coldstart_sdk.backends.runpod.body import is_http
+from coldstart_sdk.backends.runpod.sample import READY
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
 from coldstart_sdk.plan import Plan
@@ -145,6 +146,10 @@ class Life:
             told["ready_s"] = report.get("after_s")
         if asked.results:
             told["first_answer_s"] = asked.first_answer_s
+        if self._input() == READY:
+            told["asked"] = (
+                "only whether it is ready: every endpoint needs a file, and -i NAME=@FILE gives one"
+            )
         told["ended"] = ended
         if asked.results:
             told["result"] = asked.results[0]

@@ -47,7 +47,10 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         if run.trace is None:
             return told
         sys.stderr.write(render(run.trace, width=100) + "\n")
-        return {**told, "trace": str(start.keep(run.trace, bundle))}
+        notes = (
+            {"notes": [f"{note.about}: {note.text}" for note in run.trace.notes]} if run.trace.notes else {}
+        )
+        return {**told, **notes, "trace": str(start.keep(run.trace, bundle))}
 
 
 def _prepare(room: Room, plan: Plan, bundle: Path, wish: Wish, origin: Mapping[str, str]) -> None:

@@ -40,3 +40,7 @@ def test_what_is_no_text_is_json(tmp_path: Path) -> None:
     shown = dict(rows({"result": [{"word": "grün", "on": True}]}, tmp_path))
 
     assert shown == {"result": '[{"word": "grün", "on": true}]'}
+
+
+def test_each_note_has_a_line(tmp_path: Path) -> None:
+    assert list(rows({"notes": ["one", "two"]}, tmp_path)) == [("notes", "one"), ("notes", "two")]
