@@ -17,6 +17,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -233,9 +234,17 @@ def _be_gentle() -> None:
 
 def _speak(told: dict[str, object]) -> None:
     """A worker that has gone hears nothing; the upload goes on."""
-    with suppress(OSError, ValueError):
+    try:
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _log(store: str, sent: Sent) -> None:
+    """For whoever looks when the worker has gone: stderr is `uploads/log`."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    sys.stderr.write(f"{at} {store} {sent.ref}: {sent.outcome}{f'. {sent.fix}' if sent.fix else ''}\n")
 
 
 def main() -> int:
@@ -245,6 +254,7 @@ def main() -> int:
     outcomes = run(order, _speak)
     for sent in outcomes:
         _speak({"sent": record.to_data(sent)})
+        _log(order.store, sent)
     return int(any(sent.outcome.startswith("failed") for sent in outcomes))
 
 

@@ -21,6 +21,7 @@ from coldstart_sdk import record
 from coldstart_sdk.events import Event, Noted, StepProgress
 from coldstart_sdk.manifest import MANIFEST_VERSION, FileEntry, Manifest
 from coldstart_sdk.rehearsal.origin import Origin as RehearsedOrigin
+from coldstart_sdk.rehearsal.s3 import READER, S3
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import blobs, layout, manifests, uploads
 from coldstart_sdk.storage.home import Home
@@ -345,6 +346,30 @@ def test_one_answer_is_enough_to_fill_a_store_for_the_next_machine(place: str, t
             tiers.append(said.data["result"])
 
     assert tiers == ["origin", "store"]
+
+
+def test_what_came_of_an_upload_that_outlived_its_worker_stands_in_its_log(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published/table.bin").write_bytes(FILES["model.safetensors"])
+    log = tmp_path / "home/uploads/log"
+
+    with RehearsedOrigin(tmp_path / "published") as origin, S3(tmp_path / "s3", allow=READER) as store:
+        (tmp_path / "app.py").write_text(_table(origin.url("table.bin"), ', store="s3://bucket/models"'))
+        env = {
+            "AWS_ENDPOINT_URL": store.endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLEEXAMPLE00",
+            "AWS_SECRET_ACCESS_KEY": "not-for-the-log-0815",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "COLDSTART_HOME": str(tmp_path / "home"),
+        }
+        said = coldstart("run", str(tmp_path / "app.py"), "--json", env=env)
+        assert said.code == 0, said.err
+        _wait_until(lambda: "AccessDenied" in log.read_text())
+
+    told = log.read_text()
+    assert "s3://bucket/models url-table.bin" in told
+    assert "BrokenPipe" not in told
+    assert "not-for-the-log-0815" not in told
 
 
 def _table(url: str, declared: str) -> str:
