@@ -67,6 +67,8 @@ class Pair:
     """The second start on one machine is the one to look at."""
     cores: float | None = None
     """Fewer cores than the machine has, by a quota."""
+    is_priced: bool = True
+    """Whether its rule promises all that mending it saves."""
     slow_disk: bool = False
     """A disk that answers few reads in a second, as a network volume does."""
 
@@ -147,7 +149,7 @@ def machine_pairs() -> tuple[Pair, ...]:
         Pair(
             rule="too-many-threads",
             cores=1.0,
-            beside_import=True,
+            is_priced=False,
             wasteful=load(work.format(8), top=torch),
             mended=load(work.format(1), top=torch),
         ),

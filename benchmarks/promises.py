@@ -26,7 +26,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder, origin() as address:
         workshop, kept = Workshop(Path(folder), said.waste), 0
-        every = (*pairs(address, said.waste), *machine_pairs())
+        every = [pair for pair in (*pairs(address, said.waste), *machine_pairs()) if pair.is_priced]
         found = [pair for pair in every if not said.only or pair.rule in said.only]
         for pair in found:
             kept += _judge(workshop, pair, said.rounds)
