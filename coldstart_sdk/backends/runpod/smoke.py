@@ -45,8 +45,8 @@ class Smoke:
         given = json.loads((bundle / "test_input.json").read_text(encoding="utf-8"))["input"]
         if given == READY:
             sys.stderr.write(
-                "every endpoint needs a file: the worker is asked only whether it is ready; a request may stand in "
-                "test_input.json beside the declaration\n"
+                "every endpoint needs a file: the worker is asked only whether it is ready; a request may "
+                "stand in test_input.json beside the declaration\n"
             )
         if "run" in urls:
             return self._by_queue(made, given)
