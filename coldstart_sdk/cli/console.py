@@ -127,6 +127,18 @@ class Console:
             self._drawn = False
 
 
+def open_what_is_closed() -> None:
+    """A caller may have closed a stream of ours (`2>&-`): what goes there is lost; no file gets its place."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)  # noqa: FBT003 - the standard library's own way
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
 def close_quietly() -> None:
     """Nobody reads any more: what is still buffered has nowhere to go."""
     _discard(sys.stdout, sys.stderr)

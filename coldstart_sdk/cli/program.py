@@ -126,6 +126,7 @@ program = Program(
 def run(argv: Sequence[str]) -> int:
     """Do what the command line says; the exit code."""
     name = "cstart" if Path(argv[0]).name == "cstart" else "coldstart"
+    console.open_what_is_closed()
     speak = Console(argv[1:], os.environ)
     try:
         return _run(name, list(argv[1:]), speak)

@@ -86,6 +86,23 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_for_those_who_ask(
     assert "Traceback" in asked.err
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_a_caller_closed_is_no_mistake(closed: str, tmp_path: Path) -> None:
+    path = a_project(tmp_path)
+
+    ended = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} run {path} speak -i text=hi {closed}"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ("" if ">&-" in closed.split() else "hello hi\n")
+
+
 def test_colour_is_for_terminals_that_want_it() -> None:
     assert "\x1b[" in on_a_terminal("rnu")
     assert "\x1b[" not in on_a_terminal("rnu", NO_COLOR="1")
