@@ -133,9 +133,12 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
             fix='Put what should only run as a script under if __name__ == "__main__".',
             where=where,
         )
+    beside = isinstance(exc, ImportError) and "relative import" in str(exc)
     return DeclarationError(
         f"{path.name} cannot be imported: {type(exc).__name__}: {exc}",
-        fix="Mend that line; what needs weights, a GPU or the network belongs in a hook.",
+        fix="Import what lies beside the file by its own name, without the dot: from voices import VOICES."
+        if beside
+        else "Mend that line; what needs weights, a GPU or the network belongs in a hook.",
         where=where,
     )
 
@@ -163,9 +166,12 @@ def _missing(name: str, path: Path, where: str | None) -> DeclarationError:
             fix=f"Rename the file, such as my_{path.stem}.py.",
             where=where,
         )
+    inside = any(folder.name == top for folder in path.parents)
     return DeclarationError(
         f"there is no module {name!r} here, and {path.name} imports it at its top",
-        fix=f"{mend_missing(top)}, or import it inside the hook that needs it.",
+        fix=f"Import what lies beside the file by its own name, without {top!r} before it."
+        if inside
+        else f"{mend_missing(top)}, or import it inside the hook that needs it.",
         where=where,
     )
 

@@ -137,6 +137,7 @@ def test_a_wrong_reference_is_mended(folder: Path, reference: str, message: str,
         ("import json\njson.loads('{')\n", "cannot be imported: JSONDecodeError", "hook", 2),
         ("from coldstart_sdk import warm_modle\n", "has no 'warm_modle'", "Did you mean warm_model?", 1),
         ("from coldstart_sdk import Qqq\n", "has no 'Qqq'", "It has Audio, ", 1),
+        ("from .voices import A\n", "relative import", "without the dot", 1),
         ("from app import Pipeline\n", "hides the package 'app'", "Rename the file", 1),
         ("class A(B): ...\n", "NameError", "Mend that line", 1),
         ("import app.inner\n", "hides the package 'app'", "Rename the file", 1),
@@ -154,6 +155,17 @@ def test_a_file_that_cannot_be_imported_is_told_by_its_own_line(
     assert fix in error.fix
     assert error.where == f"app.py:{line}"
     assert "app" not in sys.modules
+
+
+def test_a_file_inside_the_package_that_it_imports_from_is_told_how_to_reach_its_neighbours(
+    folder: Path,
+) -> None:
+    (folder / "speech").mkdir()
+    (folder / "speech/app.py").write_text("from speech.voices import A\n")
+
+    error = refused("speech/app.py")
+
+    assert error.fix == "Import what lies beside the file by its own name, without 'speech' before it."
 
 
 def test_an_error_in_a_neighbour_names_the_neighbour(folder: Path) -> None:
