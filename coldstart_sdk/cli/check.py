@@ -91,6 +91,10 @@ def command(console: Console, *, what: str, budget: str | None, **said: Any) -> 
 
 def _refuse_without_budget(what: str, said: dict[str, Any]) -> None:
     """What only a start has a use for."""
+    if str(said["endpoint"]).endswith(".py"):
+        raise UsageError(
+            "`check` takes one file", fix=f"Check each by itself: coldstart check {said['endpoint']}"
+        )
     flags = {
         "endpoint": "ENDPOINT",
         "receipt": "--receipt",

@@ -92,6 +92,7 @@ def test_what_nobody_saw_is_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "arguments", "message"),
     [
+        ("app.py", ["other.py"], "takes one file"),
         ("app.py", ["--receipt", "r.json"], "--receipt is for a start that is held to a budget"),
         ("app.py", ["--budget", "raedy=1s"], "there is no figure 'raedy'; did you mean ready"),
         ("app.py", ["--budget", "ready=1s", "--set", "net=1Gbit"], "--set is for a rehearsal"),
