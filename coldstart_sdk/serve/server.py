@@ -44,8 +44,11 @@ def run(  # noqa: PLR0913 - a worker, how it answers, and the two ends of its li
     fd: int,
     drain_s: float,
     until: Callable[[], object] | None = None,
-) -> None:
-    """Serve on an inherited socket until a signal comes, `until` returns, or the start fails."""
+) -> bool:
+    """Serve on an inherited socket until a signal comes, `until` returns, or the start fails.
+
+    Whether a signal came: who begins anew after a failed start has to know.
+    """
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     life.lanes.use_loop(loop)
@@ -60,6 +63,7 @@ def run(  # noqa: PLR0913 - a worker, how it answers, and the two ends of its li
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+    return end.was_signalled
 
 
 async def _end_all() -> None:
@@ -116,7 +120,7 @@ class _End:
         self._ended = ended
         self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
         """The one queue that a signal's handler may put into, wherever the main thread stands."""
-        self._was_asked = False
+        self.was_signalled = False
 
     def watch(self, until: Callable[[], object] | None) -> None:
         """Listen for signals, for `until`, and for a start that fails."""
@@ -133,9 +137,9 @@ class _End:
         self._asked.put(None)
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
-        if self._was_asked:
+        if self.was_signalled:
             os._exit(128 + number)
-        self._was_asked = True
+        self.was_signalled = True
         self._asked.put(None)
 
     def _changed(self, status: Status) -> None:

@@ -159,7 +159,7 @@ class Worker:
     def take_jobs(self) -> int:
         """Start, and answer jobs from RunPod's queue until it says stop."""
         life = self._life()
-        _until_runpod_listens(life)
+        _until_somebody_listens(life)
         life.start()
         self.journal(FactsSeen(at_s=now(), facts=machine.facts(self.site_home)))
         try:
@@ -208,14 +208,15 @@ class Worker:
         if recorder:
             recorder.follow(life.steps.made, self.plan.spec)
         listening = socket.create_server(("0.0.0.0", port), backlog=1024, reuse_port=False)  # noqa: S104 - as above
+        _until_somebody_listens(life)
         life.start()
         witness(FactsSeen(at_s=now(), facts=machine.facts(self.site_home)))
-        server.run(life, options, witness, fd=listening.detach(), drain_s=DRAIN_S)
-        if life.status.state is not State.FAILED:
+        told_to_end = server.run(life, options, witness, fd=listening.detach(), drain_s=DRAIN_S)
+        if told_to_end or life.status.state is not State.FAILED:
             return 0
         if strikes.is_out(self.strike):
             _only_tell(port, life.status)
-        _until_runpod_listens(life)
+        _until_somebody_listens(life)
         strikes.again(self.strike, busy=lambda: False, over=lambda: False)
         return FAILED
 
@@ -377,8 +378,8 @@ def _set_environment() -> None:
     os.environ.update(machine.thread_limits(os.environ, machine.cpu_quota(), machine.visible_cores()))
 
 
-def _until_runpod_listens(life: Lifecycle) -> None:
-    """A container's first process ignores a signal that nobody handles; RunPod's worker takes over later."""
+def _until_somebody_listens(life: Lifecycle) -> None:
+    """A container's first process ignores a signal that nobody handles; who serves it takes over later."""
 
     def end() -> None:
         life.drain(DRAIN_S)
