@@ -11,6 +11,7 @@ The hooks come out after the first few requests, or when the worker drains.
 from __future__ import annotations
 
 import os
+import pathlib
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +82,8 @@ class Recorder:
         self._deletions: Deletions | None = None
         for one in ("unlink", "remove"):
             self._seams.replace(os, one, self._deleting_file)
+        if kept := getattr(pathlib, "_NormalAccessor", None):  # where Python 3.10 keeps a function of its own
+            self._seams.replace(kept, "unlink", lambda own: staticmethod(self._deleting_file(own)))
         self._seams.replace(threading.Thread, "start", self._starting)
         self._seams.replace(os, "system", self._asking_the_shell)
         then = {
