@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Mapping
 
 from coldstart_sdk.declare.findings import Findings
@@ -33,6 +34,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def check(weights: Mapping[str, WeightSpec], found: Findings) -> None:
     _check_own_name(found)
+    _check_neighbours(found)
     _check_order(found)
     _check_mounts(found)
     _check_remote_code(weights, found)
@@ -49,6 +51,20 @@ def _check_own_name(found: Findings) -> None:
                 f"{own.name} hides the package {own.stem!r} that it imports",
                 fix=f"Rename the file, such as my_{own.stem}.py.",
                 where=found.source.at(node.lineno),
+            )
+
+
+def _check_neighbours(found: Findings) -> None:
+    """A start looks for modules here first: a `queue.py` here is what every library gets."""
+    own = found.source.path
+    beside = () if own is None else (path for path in sorted(own.parent.iterdir()) if path != own)
+    for path in beside:
+        is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
+        if is_module and path.stem in sys.stdlib_module_names:
+            found.add(
+                f"{path.name} hides Python's own module {path.stem!r} from every library",
+                fix=f"Rename it, such as my_{path.name}.",
+                where=path.name,
             )
 
 

@@ -110,6 +110,14 @@ def _left_behind(asked: Asked) -> Iterator[Note]:
                 f".copy({weight.source!r}, {weight.source!r}), or build refuses it"
             )
             yield Note(about=f"weights[{name!r}]", text=text)
+    if asked.store and "://" not in asked.store and not _is_mounted(asked, PurePosixPath(asked.store)):
+        text = f"{asked.store} is a folder of each worker's own, and ends with it: name a bucket, s3://…"
+        yield Note(about="store", text=text)
+
+
+def _is_mounted(asked: Asked, folder: PurePosixPath) -> bool:
+    volume = asked.capabilities.volume_path
+    return volume is not None and PurePosixPath(volume) in {folder, *folder.parents}
 
 
 def _why_not(asked: Asked, place: Place) -> str:

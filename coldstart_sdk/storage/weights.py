@@ -86,7 +86,7 @@ class LocalWeights(Mapping[str, LocalWeight]):
 
     def _advice(self, name: str) -> str:
         if not self._weights:
-            return f"there is no weight {name!r}: the declaration has no weights="
+            return f"there is no weight {name!r}: none is declared in weights=, or its fetch was skipped"
         import difflib  # noqa: PLC0415 - only on the way out of a mistake
 
         declared = ", ".join(map(repr, sorted(self._weights)))

@@ -403,6 +403,13 @@ def test_a_weight_of_this_machine_that_does_not_go_along_is_noted_before_a_build
     assert "this machine only" not in notes(planned(a_spec(LOAD, weights=mine), local))
 
 
+def test_a_store_in_a_folder_of_this_machine_is_noted_for_another() -> None:
+    assert "store: ./kept is a folder of each worker's own" in notes(planned(a_spec(), modal, store="./kept"))
+    assert "store:" not in notes(planned(a_spec(), runpod, store="/runpod-volume/kept"))
+    assert "store:" not in notes(planned(a_spec(), modal, store="s3://bucket/kept"))
+    assert "store:" not in notes(planned(a_spec(), local, store="./kept"))
+
+
 def test_a_card_has_its_price_for_an_hour_and_for_a_minute_of_a_cold_start() -> None:
     said = notes(planned(a_spec(LOAD, gpu=("L4",)), runpod))
 
