@@ -198,7 +198,7 @@ class _Visit:
     async def __aexit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._leave_when_free()
+        self._leave_when_free(is_late=isinstance(raised, OutOfTimeError))
         match raised:
             case None:
                 self._say(Outcome.DONE)
@@ -294,17 +294,19 @@ class _Visit:
             self._first_s = now()
             self._calls.first_byte(self._first_s)
 
-    def _leave_when_free(self) -> None:
+    def _leave_when_free(self, *, is_late: bool) -> None:
         """A thread that is still busy keeps the place until its code returns."""
         if self._thread and self._thread_is_busy:
             loop = asyncio.get_running_loop()
             self._calls.life.request_is_answered()
-            leave = functools.partial(self._leave, was_answered=True)
+            self._calls.gate.late(int(is_late))
+            leave = functools.partial(self._leave, was_answered=True, is_late=is_late)
             self._thread.call(lambda: cast("None", loop.call_soon_threadsafe(leave)))
         else:
             self._leave()
 
-    def _leave(self, *, was_answered: bool = False) -> None:
+    def _leave(self, *, was_answered: bool = False, is_late: bool = False) -> None:
+        self._calls.gate.late(-int(is_late))
         if self._thread:
             self._calls.threads.give_back(self._thread)
         if self._started_s is not None:

@@ -29,6 +29,7 @@ class Gate:
         self._free = places
         self._limit = places + queue
         self._inside = 0
+        self._late = 0
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._usual_s = RETRY_S
 
@@ -41,6 +42,11 @@ class Gate:
     def running(self) -> int:
         """How many have a place."""
         return self._places - self._free
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether code that is past its time keeps every place."""
+        return self._late >= self._places
 
     def check(self) -> None:
         """`FullError` when too many are inside."""
@@ -80,6 +86,10 @@ class Gate:
     def leave(self) -> None:
         """Be counted no more."""
         self._inside -= 1
+
+    def late(self, count: int) -> None:
+        """One more is past its time and keeps its place, or with -1 one less."""
+        self._late += count
 
     def _hand_on(self) -> None:
         while self._waiting:

@@ -236,8 +236,10 @@ class App:
             with suppress(OutOfTimeError):
                 await within(self._start_is_over.wait(), _WAIT_S)
         status, reading = self.life.status, self.witness.progress.read()
-        is_ready = status.state is State.READY
+        is_ready = status.state is State.READY and not self.calls.gate.is_blocked
         said = readiness.answer(status, reading)
+        if self.calls.gate.is_blocked:
+            said["reason"] = "code that is past its time keeps every place; the log has its line"
         if not self.guard.knows(request):
             said = {"state": said["state"]}
         elif watches:
@@ -248,7 +250,8 @@ class App:
         await request.answer(200 if is_ready or watches else 503, write(said), JSON, *retry, _FRESH)
 
     async def _ping(self, request: Request) -> None:
-        await request.answer(readiness.PING.get(self.life.status.state, 503), b"", TEXT, _FRESH)
+        status = 503 if self.calls.gate.is_blocked else readiness.PING.get(self.life.status.state, 503)
+        await request.answer(status, b"", TEXT, _FRESH)
 
     async def _metrics(self, request: Request) -> None:
         from coldstart_sdk.serve import gauges, metrics  # noqa: PLC0415 - only whoever asks pays for it

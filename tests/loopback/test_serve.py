@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -557,3 +559,30 @@ def test_a_caller_who_leaves_cancels_what_runs_for_it(tmp_path: Path) -> None:
 
         running.wait_for_file("cancelled")
         assert running.wait_for_requests(1)[0].outcome is Outcome.CANCELLED
+
+
+STUCK = """
+GO = threading.Event()
+
+@warm_model(name="stuck")
+class Stuck:
+    @endpoint(timeout=0.2)
+    def hang(self) -> str:
+        GO.wait(60)
+        return "late"
+"""
+
+
+def test_a_worker_whose_every_place_is_kept_by_late_code_says_that_it_is_not_ready(tmp_path: Path) -> None:
+    with served(tmp_path, STUCK) as worker:
+        asked = worker.client.post("/hang", json={})
+        stuck, ping = worker.client.get("/ready"), worker.client.get("/ping")
+        sys.modules[worker.life.plan.spec.module].GO.set()
+        until = time.monotonic() + TOO_LONG_S
+        while worker.client.get("/ping").status_code != 200 and time.monotonic() < until:
+            time.sleep(0.01)
+        again = worker.client.get("/ready")
+
+    assert (asked.status_code, stuck.status_code, ping.status_code) == (504, 503, 503)
+    assert "past its time" in stuck.json()["reason"]
+    assert (again.status_code, again.json()["state"]) == (200, "ready")
