@@ -27,7 +27,7 @@ STATES: Mapping[str, str] = {
     SAME: "the same machine again: what a start before kept is here",
     RESTORE: "from a snapshot: time counts from the restore",
 }
-_REHEARSED = {EMPTY: "empty", SECOND: "second", SAME: "warm", RESTORE: "restore"}
+_REHEARSED = {EMPTY: "empty", SECOND: "store", SAME: "warm", RESTORE: "restore"}
 """What the rehearsals call them."""
 _FILL_S = 600.0
 

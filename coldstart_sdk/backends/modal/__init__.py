@@ -44,12 +44,13 @@ class Modal:
 
         return lint.lint(plan, project)
 
-    def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        import importlib  # noqa: PLC0415 - only `rehearse` needs it
+    @property
+    def rehearsal_options(self) -> Mapping[str, tuple[str, ...]]:
+        known: Mapping[str, tuple[str, ...]] = _rehearsal().OPTIONS
+        return known
 
-        # By name: a rehearsal stands above the backends, and runs what they make.
-        room = importlib.import_module("coldstart_sdk.rehearsal.modal.rehearse")
-        told: Mapping[str, Any] = room.rehearse(plan, bundle, options)
+    def rehearse(self, plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = _rehearsal().rehearse(plan, bundle, options)
         return told
 
     def changes(self, plan: Plan, bundle: Path) -> tuple[str, ...]:
@@ -84,6 +85,12 @@ def _platform() -> _Module:
     import importlib  # noqa: PLC0415 - a plan and a bundle need no platform
 
     return cast("_Module", importlib.import_module("coldstart_sdk.backends.modal.platform"))
+
+
+def _rehearsal() -> Any:  # noqa: ANN401 - by name: a rehearsal stands above the backends, and runs what they make
+    import importlib  # noqa: PLC0415 - only `rehearse` needs it
+
+    return importlib.import_module("coldstart_sdk.rehearsal.modal.rehearse")
 
 
 backend = Modal()

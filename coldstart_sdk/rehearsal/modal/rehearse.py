@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from coldstart_sdk.events import Anchor, AnchorSet, Event, Noted, now
 from coldstart_sdk.plan import Plan, Stage
 from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
+from coldstart_sdk.rehearsal.link import speed
 from coldstart_sdk.spec import EndpointSpec, Snapshot, Spec
 from coldstart_sdk.trace.build import build
 from coldstart_sdk.trace.model import Trace
@@ -40,12 +40,22 @@ if TYPE_CHECKING:
 
 PROVED = ("1.4.3", "1.5.5", "1.6.4")
 """Versions of Modal's package that the plane was held against."""
-_RATES = {"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9}
 LAST_LINES = 40
 """Of the log of a start that failed."""
-STATES = ("empty", "warm", "second", "restore")
+STATES = ("empty", "warm", "store", "restore")
 """Empty volumes; those that an earlier container left; empty ones, and a store that an earlier one filled;
 from the snapshot, whatever came before it."""
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "endpoint": (),
+    "input": (),
+    "requests": (),
+    "state": STATES,
+    "hub": (),
+    "net": (),
+    "restores": (),
+    "skip": (),
+}
+"""Each with the values that it may have, where those are few."""
 _HEADS = {
     "start": "on each cold start",
     "before": "before the snapshot, once (READY comes after it)",
@@ -91,9 +101,9 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
     with _origin(wish) as origin, Plane(secrets=secrets, env={**env, **origin}) as plane:
         _deploy(plane, bundle)
         try:
-            if wish.state in {"warm", "second"}:
+            if wish.state in {"warm", "store"}:
                 _live(plane, plan.spec, replace(wish, requests=1))
-            if wish.state == "second":
+            if wish.state == "store":
                 _empty_volumes(plane)
             life = _live(plane, plan.spec, wish)
         except ColdstartError:
@@ -152,7 +162,7 @@ def _state(wish: Wish, plan: Plan) -> str:
 
 
 def read(options: Mapping[str, Any], spec: Spec) -> Wish:
-    """The options as `--set` gives them; every one that is not known is named."""
+    """The options as they were written; every one that is not known is named."""
     said = dict(options)
     name, given = said.pop("endpoint", None), said.pop("input", None)
     hub, net = said.pop("hub", None), said.pop("net", None)
@@ -165,13 +175,13 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
     if said:
         raise UsageError(
             f"a rehearsal on Modal has no option {next(iter(said))!r}",
-            fix="It takes endpoint, hub, input, net, requests, restores, skip and state.",
+            fix=f"It takes {', '.join(OPTIONS)}.",
         )
     endpoint, arguments = _asked(spec, name, given)
     if net is not None and hub is None:
         raise UsageError(
             "net= needs a hub of ours to be the speed of",
-            fix="Add --set hub=DIR, a folder of org/name/files with the weights.",
+            fix="Add --hub DIR, a folder of org/name/files with the weights.",
         )
     return Wish(
         endpoint=endpoint,
@@ -181,7 +191,7 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
         state=state,
         skip=skip,
         hub=hub,
-        net_bytes_s=None if net is None else _rate(str(net)),
+        net_bytes_s=None if net is None else speed("net", str(net)),
     )
 
 
@@ -189,18 +199,6 @@ def _count(name: str, text: object) -> int:
     if not str(text).isdigit():
         raise UsageError(f"{name}={str(text)[:40]} is no number", fix=f"Write {name}=2.")
     return int(str(text))
-
-
-def _rate(text: str) -> float:
-    """`100MB/s` or `1Gbit` as bytes a second."""
-    found = re.fullmatch(r"([0-9.]+)\s*(" + "|".join(_RATES) + ")", text.strip().lower())
-    try:
-        speed = float(found[1]) * _RATES[found[2]] if found else 0.0
-    except ValueError:
-        speed = 0.0
-    if not speed > 0:
-        raise UsageError(f"net={text[:40]} is no speed", fix="Write 1Gbit, 300Mbit or 100MB/s.")
-    return speed
 
 
 def _object(text: object) -> dict[str, Any]:

@@ -37,8 +37,6 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "grace": (),
 }
 """Each with the values that it may have, where those are few."""
-_OF_BENCH = {"second": "store"}
-"""What `bench` calls a state on every platform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ def read(options: Mapping[str, Any], plan: Plan) -> Wish:
 def _state(said: str | None, plan: Plan) -> str:
     """The one that was asked for; without a word, what a first worker on the platform finds."""
     usual = "baked" if dockerfile.baked(plan) else "empty"
-    return _one_of("state", _OF_BENCH.get(said or "", said), STATES) or usual
+    return _one_of("state", said, STATES) or usual
 
 
 def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) -> None:
