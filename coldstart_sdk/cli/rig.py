@@ -16,15 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from coldstart_sdk.cli.filling import fill
 from coldstart_sdk.cli.measure import Requests, measure
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.cli.states import drop_pages
 from coldstart_sdk.errors import StorageError, UsageError
-from coldstart_sdk.events import ignore
 from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.rehearsal.s3 import S3
-from coldstart_sdk.spec import Origin, Place
-from coldstart_sdk.storage import uploads
+from coldstart_sdk.spec import Place
 from coldstart_sdk.trace.model import Trace
 
 EMPTY, SECOND, SAME = "empty", "second", "same"
@@ -32,8 +31,6 @@ BEFORE, NOW = "before", "now"
 SETTING, WEIGHTS = "bench.toml", "weights.py"
 BUCKET = "bench"
 STORE = f"s3://{BUCKET}/models"
-_FILL_S = 600.0
-"""How long a first start's upload may take."""
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -175,20 +172,12 @@ class Rig:
         return measure(prepared, side.requests, env=env).trace
 
     def _fill(self, side: Side, machine: Path) -> None:
-        """Put what the first machine has into the store, as a worker's upload does that is left to end."""
-        plan, project = side.prepared.plan, side.prepared.project
-        stored = [
-            weight
-            for name, weight in plan.spec.weights.items()
-            if plan.places.get(name) is Place.STORE and weight.origin is not Origin.LOCAL
-        ]
-        if side.is_baked or not stored:
+        """Put what the first machine has into the store."""
+        if side.is_baked:
             return
         with _environment(self._env):
-            filling = uploads.start(
-                stored, store=STORE, home=machine / "coldstart", project=project, step="fill", emit=ignore
-            )
-        if filling.wait(timeout=_FILL_S):
+            is_filled = fill(side.prepared, store=STORE, home=machine / "coldstart")
+        if not is_filled:
             raise StorageError(
                 "the first start's weights did not come into the store",
                 fix="Measure without --state second; `coldstart doctor` looks at a store of yours.",

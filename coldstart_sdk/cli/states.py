@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from coldstart_sdk.cli import elsewhere
+from coldstart_sdk.cli.filling import fill
 from coldstart_sdk.cli.measure import Measured, Requests, measure
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.cli.start import switched
 from coldstart_sdk.errors import StorageError, UsageError
-from coldstart_sdk.events import ignore
 from coldstart_sdk.plan import StepKind
-from coldstart_sdk.spec import Origin, Place, Snapshot
+from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace.model import Trace
 
 LOCAL = "local"
@@ -29,7 +29,6 @@ STATES: Mapping[str, str] = {
 }
 _REHEARSED = {EMPTY: "empty", SECOND: "store", SAME: "warm", RESTORE: "restore"}
 """What the rehearsals call them."""
-_FILL_S = 600.0
 
 
 def usual(prepared: Prepared) -> str:
@@ -92,23 +91,12 @@ class Machines:
             return measure(replace(self._prepared, home=Path(home)), self._requests, env=env)
 
     def _fill(self, env: Mapping[str, str]) -> None:
-        """Put what a first machine fetched into the store, as its upload does that is left to end."""
-        from coldstart_sdk.storage import uploads  # noqa: PLC0415 - only for this state
-
-        plan, project = self._prepared.plan, self._prepared.project
-        stored = [
-            weight
-            for name, weight in plan.spec.weights.items()
-            if plan.places.get(name) is Place.STORE and weight.origin is not Origin.LOCAL
-        ]
-        with tempfile.TemporaryDirectory(prefix="coldstart-bench-") as first:
-            home = Path(first)
-            measure(replace(self._prepared, home=home), None, env=env)
-            if stored and plan.store:
-                filling = uploads.start(
-                    stored, store=plan.store, home=home, project=project, step="fill", emit=ignore
-                )
-                filling.wait(timeout=_FILL_S)
+        """Put what a first machine fetched into the store."""
+        # A worker's own upload may still be clearing up there.
+        with tempfile.TemporaryDirectory(prefix="coldstart-bench-", ignore_cleanup_errors=True) as first:
+            measure(replace(self._prepared, home=Path(first)), None, env=env)
+            if store := self._prepared.plan.store:
+                fill(self._prepared, store=store, home=Path(first))
         self._is_filled = True
 
 

@@ -78,7 +78,8 @@ def test_two_waterfalls_stand_one_above_the_other_and_the_ratio_below(tmp_path: 
     assert said.out.index("second, before") < said.out.index("second, now")
     assert "3.00 MB" in said.out
     second = said.out[said.out.index("second, now") :]
-    assert "store (disk missed)" in second
+    (fetch,) = [line for line in second.splitlines() if line.lstrip("▸ ").startswith("fetch:w")]
+    assert " store" in fetch
     (line,) = [line for line in second.splitlines() if line.startswith("second  first answer")]
     assert line.endswith(" x")
     assert "calculated for 300 MB" in second
