@@ -41,6 +41,7 @@ def test_a_waste_is_found_by_its_rule_alone(rule: str, workshop: Workshop, origi
     assert ran.fired == {rule}
 
 
+@pytest.mark.slow  # it holds a worker to a fraction of this machine, which a busy one does by itself
 @pytest.mark.parametrize("rule", ["mapped-weights", "too-many-threads"])
 def test_what_a_small_machine_makes_slow_is_found_on_one(rule: str, workshop: Workshop) -> None:
     if rule == "too-many-threads":
