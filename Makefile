@@ -10,8 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
-# How many tests run side by side: one more than there are cores, because most of them wait.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# How many tests run side by side.
+JOBS ?= auto
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
 DEBIAN_PACKAGES ?= chromium docker-registry gcc openssl skopeo strace
 # And the campaign's.
