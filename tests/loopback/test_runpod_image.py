@@ -57,12 +57,15 @@ class Machine:
 
     folder: Path
     registry: str
+    base: str
+    """The digest of what stands in for the official image."""
 
     def build(self, code: str, tag: str) -> str:
         """The bundle's image, pushed."""
         project = self.folder / "project"
         project.mkdir(exist_ok=True)
         (project / "voice.py").write_text(code)
+        (project / "base.lock").write_text(json.dumps({BASE: self.base}))
         built = coldstart("build", str(project / "voice.py"), "--target", "runpod")
         assert built.code == 0, built.err
         image = f"{self.registry}/me/voice:{tag}"
@@ -94,13 +97,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     checkout = str(Path(__file__).parents[2])
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", f"{tmp_path}/wheels", checkout)
-    _make_base(tmp_path)
+    base = _make_base(tmp_path)
     with a_real_registry(tmp_path) as registry:
-        yield Machine(folder=tmp_path, registry=registry)
+        yield Machine(folder=tmp_path, registry=registry, base=base)
     run("buildah", "rm", "--all")
 
 
-def _make_base(folder: Path) -> None:
+def _make_base(folder: Path) -> str:
+    """Its digest."""
     made = ROOTFS or str(folder / "rootfs")
     if not ROOTFS:
         include = "--include=ca-certificates,python3-minimal,python3-pip,python3-venv"
@@ -110,6 +114,7 @@ def _make_base(folder: Path) -> None:
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     run("buildah", "config", "--env", path, "--cmd", "python3", container)
     run("buildah", "commit", "-q", "--rm", container, BASE)
+    return run("buildah", "images", "--format", "{{.Digest}}", BASE).strip()
 
 
 def test_the_image_is_built_and_its_worker_answers(

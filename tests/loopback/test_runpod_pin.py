@@ -84,6 +84,18 @@ def test_without_a_pin_the_plan_says_how_to_get_one(tmp_path: Path) -> None:
     assert began_with(app) == "registry.invalid/base:1"
 
 
+def test_what_was_written_down_goes_before_what_we_know(tmp_path: Path) -> None:
+    app = a_project(tmp_path / "project", APP.replace(', image=Container.base("{base}")', ""))
+    assert build(app).code == 0
+    known, _, digest = began_with(app).partition("@")
+    assert digest.startswith("sha256:")
+
+    (app.parent / "base.lock").write_text(json.dumps({known: f"sha256:{'ab' * 32}"}))
+
+    assert build(app).code == 0
+    assert began_with(app) == f"{known}@sha256:{'ab' * 32}"
+
+
 def test_a_digest_in_the_declaration_is_left_as_it_is(tmp_path: Path) -> None:
     named = f"registry.invalid/base@sha256:{'ab' * 32}"
     app = an_app(tmp_path, named)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from coldstart_sdk.backends.runpod import backend, body
-from coldstart_sdk.backends.runpod.base import choose
+from coldstart_sdk.backends.runpod import backend, body, digests
+from coldstart_sdk.backends.runpod.base import TORCH_CUDA, choose
 from coldstart_sdk.backends.runpod.capabilities import CAPABILITIES
 from coldstart_sdk.backends.runpod.compile import compile_bundle
 from coldstart_sdk.bundle import Artifact
@@ -307,6 +308,31 @@ def test_a_compiler_for_a_python_that_its_image_lacks_is_refused() -> None:
 
     with pytest.raises(ColdstartError, match=r"Python 3\.11"):
         choose(planned(gpu=("L4",), image=compiles))
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_a_base_of_ours_is_known_by_its_digest(tmp_path: Path, python: str) -> None:
+    image = choose(planned(gpu=("L4",), image=ContainerSpec(python=python))).image
+
+    assert re.fullmatch(rf"{re.escape(image)}@sha256:[0-9a-f]{{64}}", digests.pinned(image, tmp_path))
+
+
+@pytest.mark.parametrize("torch", TORCH_CUDA)
+def test_so_is_one_with_a_compiler(tmp_path: Path, torch: str) -> None:
+    make = (RunCommand(command="make", gpu=True),)
+    found = set()
+    for python in ("3.10", "3.12"):
+        with suppress(BundleError):
+            found.add(
+                choose(
+                    planned(
+                        gpu=("L4",), image=ContainerSpec(python=python, pip=(f"torch=={torch}.0",), run=make)
+                    )
+                ).image
+            )
+
+    assert found
+    assert all("-devel-" in image and "@" in digests.pinned(image, tmp_path) for image in found)
 
 
 def test_a_base_that_is_named_is_taken() -> None:

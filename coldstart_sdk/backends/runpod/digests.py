@@ -1,7 +1,8 @@
-"""Which very image a name meant when it was looked up: `base.lock`, beside the declaration.
+"""Which very image a name means: as it is known here, or as `base.lock` beside the declaration says.
 
-A name may mean another image tomorrow. `build --pin` asks its registry once; from then on a bundle is made
-of what was written down, and no registry is asked.
+A name may mean another image tomorrow. The official ones are known by what their publishers last said of
+them; `build --pin` asks the registry, of any image, and what it writes down goes first. A bundle is then
+made of what was known, and no registry is asked.
 """
 
 from __future__ import annotations
@@ -14,12 +15,35 @@ from pathlib import Path
 from coldstart_sdk.errors import BundleError
 
 NAME = "base.lock"
+# Of August and September 2026. Python's are those of github.com/docker-library/repo-info, which lists what
+# Docker Hub has; NVIDIA's are what Docker Hub shows, as several public Dockerfiles have recorded them.
+OFFICIAL: Mapping[str, str] = {
+    name: f"sha256:{digest}"
+    for name, digest in {
+        "python:3.10-slim-bookworm": "68d914ec641a0b69267ce65184d000a2bc3a9ee2590ab702b82250ab2385735a",
+        "python:3.11-slim-bookworm": "a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b",
+        "python:3.12-slim-bookworm": "782412e85d0f0984994c290652577d4018aff08145c85b262bb63dc0c7522254",
+        "python:3.13-slim-bookworm": "67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8",
+        "nvidia/cuda:12.1.1-cudnn8-devel-ubuntu22.04": (
+            "21196d81f56b48dbee70494d5f10322e1a77cc47ffe202a3bf68eab81533c20f"
+        ),
+        "nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04": (
+            "622e78a1d02c0f90ed900e3985d6c975d8e2dc9ee5e61643aed587dcf9129f42"
+        ),
+        "nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04": (
+            "0f8250615943f311785f9ce6379a49520a4b53c124d22b42ba859edf93af3991"
+        ),
+        "nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04": (
+            "24c8e3581ea6330038b0d374920721983312627f8adbfcf390bdb4b399d280ed"
+        ),
+    }.items()
+}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def pinned(image: str, project: Path) -> str:
     """The image by its digest, where one is known; else as it is."""
-    digest = None if "@" in image else _read(project).get(image)
+    digest = None if "@" in image else {**OFFICIAL, **_read(project)}.get(image)
     return f"{image}@{digest}" if digest else image
 
 
