@@ -128,7 +128,7 @@ class _Probe:
         channel = Channel(network)
         try:
             answer = channel.get(self._client.address(self._key), {"Range": "bytes=0-3"})
-            body = answer.body.read()
+            body = answer.body.read(len(_CONTENT))
             if "Content-Range" not in answer.headers or body != _CONTENT[:4]:
                 raise ValueError(f"a range was answered with {answer.status}")
         finally:

@@ -7,29 +7,34 @@ hold `Address.shown`.
 
 from __future__ import annotations
 
-import http.client
-import io
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.storage import http1
+from coldstart_sdk.storage.http1 import Headers, ProtocolError, Response
 from coldstart_sdk.storage.transient import TransientError
-from coldstart_sdk.storage.wire import TlsWire, Wire
+from coldstart_sdk.storage.wire import Wire
 
 if TYPE_CHECKING:
+    import ssl
+
     from coldstart_sdk.storage import openssl
 
 CONNECT_S = 10.0
 REDIRECTS = 6
 _MOVED = frozenset({301, 302, 303, 307, 308})
+_OK = 200
 _PORTS = {"http": 80, "https": 443}
+_SHORT_BYTES = 64 << 10
+_AS_THEY_ARE = "%/:?#[]@!$&'()*+,;=~"
+"""What an address may hold; the rest, such as a space, is escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,41 +51,12 @@ class Address:
         return shown(self.url)
 
 
-class Response(http.client.HTTPResponse):
-    """One whose body is read past the buffer that its head was parsed from."""
-
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as http.client calls it
-        super().__init__(sock, *args, **kwargs)
-        self._wire: Wire = sock
-        self._is_past_the_head = False
-
-    def fill(self, buffer: memoryview) -> int:
-        """Fill it from the body; less where the body ends, or nothing more comes in time."""
-        if self.length is None or self.chunked or len(buffer) < io.DEFAULT_BUFFER_SIZE:
-            return self.readinto(buffer)
-        if not self.length:
-            self.close()
-            return 0
-        if self._is_past_the_head:
-            count = self._wire.fill(buffer[: self.length])
-        else:
-            # All of what came along with the head, so that nothing is left in between.
-            first = self.fp.read1(io.DEFAULT_BUFFER_SIZE)
-            count = len(first)
-            buffer[:count] = first
-            self._is_past_the_head = True
-        self.length -= count
-        if not self.length:
-            self.close()
-        return count
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The head of a response, and its body still to be read."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: Headers
     body: Response
     address: Address
     """Where the answer came from, after redirects."""
@@ -93,8 +69,7 @@ class Answer:
         """Fill it from the body; less where the body ends, or nothing more comes for a while."""
         try:
             return self.body.fill(buffer)
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as broken:
-            # A socket that the canceller closed under us shows as any of these.
+        except (OSError, ProtocolError) as broken:
             raise TransientError(f"the connection broke: {_said(broken)}") from broken
 
 
@@ -104,12 +79,14 @@ class Network:
     def __init__(self, *, stall_s: float) -> None:
         self.stall_s = stall_s
         self._tls: openssl.Context | ssl.SSLContext | None = None
-        self._wires: set[Wire | None] = set()
+        self._wires: set[Wire] = set()
         self._lock = threading.Lock()
         self._closed = False
 
     def under_tls(self, connected: socket.socket, host: str) -> Wire:
-        from coldstart_sdk.storage import openssl  # noqa: PLC0415 - only where there is TLS
+        import ssl  # noqa: PLC0415 - only where there is TLS
+
+        from coldstart_sdk.storage import openssl, tls  # noqa: PLC0415 - as above
 
         with self._lock:
             if self._tls is None:
@@ -117,7 +94,7 @@ class Network:
             shared = self._tls
         if isinstance(shared, openssl.Context):
             return openssl.NativeTlsWire(connected, shared, host)
-        return TlsWire(connected, shared, host)
+        return tls.TlsWire(connected, shared, host)
 
     def add(self, connected: Wire) -> None:
         with self._lock:
@@ -126,7 +103,7 @@ class Network:
         if closed:
             _shut(connected)
 
-    def remove(self, connected: Wire | None) -> None:
+    def remove(self, connected: Wire) -> None:
         with self._lock:
             self._wires.discard(connected)
 
@@ -135,7 +112,7 @@ class Network:
         with self._lock:
             self._closed = True
             open_now = tuple(self._wires)
-        for connected in filter(None, open_now):
+        for connected in open_now:
             _shut(connected)
 
 
@@ -144,7 +121,7 @@ class Channel:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._connections: dict[tuple[str, str], _Plain | _Tls] = {}
+        self._connections: dict[tuple[str, str, int], _Connection] = {}
 
     def get(self, address: Address, headers: Mapping[str, str]) -> Answer:
         """Ask for it, following redirects; the caller reads the body to its end, or drops the channel."""
@@ -169,107 +146,116 @@ class Channel:
 
     def drop(self) -> None:
         """Close them all: after a failed or half-read answer nothing on them can be trusted."""
-        for connection in self._connections.values():
-            self._network.remove(connection.sock)
-            connection.close()
-        self._connections.clear()
+        while self._connections:
+            _, connection = self._connections.popitem()
+            self._network.remove(connection.wire)
+            connection.wire.close()
 
     def _ask(
         self, address: Address, headers: Mapping[str, str], method: str = "GET", body: bytes | None = None
     ) -> Answer:
-        parts = _parts(address)
-        key = (parts.scheme, parts.netloc)
-        reused = key in self._connections
+        at = _At.of(address)
+        reused = self._free(at)
         try:
-            return self._send(key, address, headers, method, body)
-        except (OSError, http.client.HTTPException) as broken:
+            return (reused or self._connect(at)).ask(method, at, address, headers, body)
+        except (OSError, ProtocolError) as broken:
             self.drop()
             # A server may close an idle connection at any time; that is no failure of this request.
-            if not reused or isinstance(broken, TimeoutError):
+            if reused is None or isinstance(broken, TimeoutError):
                 raise TransientError(f"no answer: {_said(broken)}") from broken
         try:
-            return self._send(key, address, headers, method, body)
-        except (OSError, http.client.HTTPException) as broken:
+            return self._connect(at).ask(method, at, address, headers, body)
+        except (OSError, ProtocolError) as broken:
             self.drop()
             raise TransientError(f"no answer: {_said(broken)}") from broken
 
-    def _send(
-        self,
-        key: tuple[str, str],
-        address: Address,
-        headers: Mapping[str, str],
-        method: str,
-        body: bytes | None,
-    ) -> Answer:
-        parts = _parts(address)
-        connection = self._connections.get(key) or self._connect(key, parts.hostname or "", parts.port)
-        target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        more: Mapping[str, str] = {}
-        if isinstance(connection, _Proxied):
-            target = parts._replace(fragment="", netloc=parts.netloc.rpartition("@")[2]).geturl()
-            more = connection.authorization
-        connection.request(
-            method,
-            target,
-            body=body,
-            headers={
-                "User-Agent": "coldstart-sdk",
-                "Accept-Encoding": "identity",
-                **more,
-                **address.headers,
-                **headers,
-            },
-        )
-        response = cast("Response", connection.getresponse())
-        return Answer(status=response.status, headers=response.headers, body=response, address=address)
+    def _free(self, at: _At) -> _Connection | None:
+        """The one that is open to this host, if its last answer was read to its end."""
+        connection = self._connections.get(at.server)
+        if connection is not None and not connection.is_free:
+            self.drop()
+            return None
+        return connection
 
-    def _connect(self, key: tuple[str, str], host: str, port: int | None) -> _Plain | _Tls:
-        connection = _connection(key[0], host, port or _PORTS[key[0]], self._network)
-        connection.connect()
-        connection.sock.bound(self._network.stall_s)
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._network.add(connection.sock)
-        self._connections[key] = connection
+    def _connect(self, at: _At) -> _Connection:
+        connection = _opened(at, self._network)
+        connection.wire.bound(self._network.stall_s)
+        self._network.add(connection.wire)
+        self._connections[at.server] = connection
         return connection
 
     def _finish(self, answer: Answer) -> None:
         """Make the connection free again where its body is short, else close it."""
-        if len(answer.body.read(64 * 1024)) == 64 * 1024 or not answer.body.isclosed():
+        answer.body.read(_SHORT_BYTES)
+        if not answer.body.is_over:
             self.drop()
 
 
-class _Plain(http.client.HTTPConnection):
-    response_class = Response
-    sock: Any
+@dataclass(frozen=True, kw_only=True)
+class _At:
+    """What an address says: which server, and what it is asked for."""
 
-    def connect(self) -> None:
-        super().connect()
-        self.sock = Wire(self.sock)
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @classmethod
+    def of(cls, address: Address) -> _At:
+        parts = urlsplit(address.url)
+        with suppress(ValueError):
+            if parts.scheme in _PORTS and parts.hostname:
+                port = parts.port or _PORTS[parts.scheme]
+                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                target = quote(target, safe=_AS_THEY_ARE)
+                return cls(scheme=parts.scheme, host=parts.hostname, port=port, target=target)
+        raise StorageError(
+            "that is not an http or https address", where=address.shown, fix="Write it as https://host/path."
+        )
+
+    @property
+    def server(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
+    @property
+    def named(self) -> str:
+        """The server as a header names it."""
+        return self.host_and_port if self.port != _PORTS[self.scheme] else self._bracketed
+
+    @property
+    def host_and_port(self) -> str:
+        return f"{self._bracketed}:{self.port}"
+
+    @property
+    def _bracketed(self) -> str:
+        host = self.host if self.host.isascii() else self.host.encode("idna").decode()
+        return f"[{host}]" if ":" in host else host
 
 
-class _Tls(http.client.HTTPConnection):
-    response_class = Response
-    sock: Any
-    default_port = _PORTS["https"]
+@dataclass(kw_only=True)
+class _Connection:
+    """One that is open, and the answer that came last."""
 
-    def __init__(self, at: tuple[str, int], server: str, network: Network) -> None:
-        super().__init__(*at, timeout=CONNECT_S)
-        self._server = server
-        self._network = network
+    wire: Wire
+    to_proxy: Mapping[str, str] | None = None
+    """The headers for a proxy that fetches plain HTTP for us; None where there is none in between."""
+    answer: Response | None = None
 
-    def connect(self) -> None:
-        super().connect()  # through the tunnel, where there is one
-        try:
-            self.sock = self._network.under_tls(self.sock, self._server)
-        except OSError:
-            self.sock.close()
-            raise
+    @property
+    def is_free(self) -> bool:
+        return self.answer is None or self.answer.leaves_the_connection_free
 
-
-class _Proxied(_Plain):
-    """A connection to a proxy that fetches plain HTTP for us."""
-
-    authorization: Mapping[str, str]
+    def ask(
+        self, method: str, at: _At, address: Address, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer:
+        said = {"User-Agent": "coldstart-sdk", "Accept-Encoding": "identity"}
+        told = {**said, **(self.to_proxy or {}), **address.headers, **headers}
+        target = at.target if self.to_proxy is None else f"{at.scheme}://{at.named}{at.target}"
+        http1.send(self.wire, method, target, at.named, told, body)
+        self.answer = Response(self.wire, method)
+        return Answer(
+            status=self.answer.status, headers=self.answer.headers, body=self.answer, address=address
+        )
 
 
 def shown(url: str) -> str:
@@ -277,41 +263,40 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _parts(address: Address) -> SplitResult:
-    parts = urlsplit(address.url)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise StorageError(
-            "that is not an http or https address", where=address.shown, fix="Write it as https://host/path."
-        )
-    return parts
+def _opened(at: _At, network: Network) -> _Connection:
+    """Straight, or through the proxy that the environment names."""
+    proxy = _proxy(at)
+    through = None if proxy is None else urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    to = (at.host, at.port) if through is None else (through.hostname or "", through.port or 80)
+    connected = socket.create_connection(to, CONNECT_S)
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        entry = {} if through is None else _proxy_authorization(through.username, through.password)
+        if at.scheme == "http":
+            return _Connection(wire=Wire(connected), to_proxy=None if through is None else entry)
+        if through is not None:
+            _tunnel(Wire(connected), at.host_and_port, entry)
+        return _Connection(wire=network.under_tls(connected, at.host))
+    except BaseException:
+        connected.close()
+        raise
 
 
-def _connection(scheme: str, host: str, port: int, network: Network) -> _Plain | _Tls:
-    proxy = _proxy(scheme, host)
-    if proxy is None:
-        if scheme == "https":
-            return _Tls((host, port), host, network)
-        return _Plain(host, port, timeout=CONNECT_S)
-    through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    by = (through.hostname or "", through.port or 80)
-    authorization = _proxy_authorization(through.username, through.password)
-    if scheme == "http":
-        proxied = _Proxied(*by, timeout=CONNECT_S)
-        proxied.authorization = authorization
-        return proxied
-    tunnel = _Tls(by, host, network)
-    tunnel.set_tunnel(host, port, headers=authorization)
-    return tunnel
+def _tunnel(wire: Wire, to: str, entry: Mapping[str, str]) -> None:
+    http1.send(wire, "CONNECT", to, to, entry, None)
+    answer = Response(wire, "CONNECT")
+    if answer.status != _OK:
+        raise ProtocolError(f"the proxy answered {answer.status}")
 
 
-def _proxy(scheme: str, host: str) -> str | None:
-    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+def _proxy(at: _At) -> str | None:
+    names = (f"{at.scheme}_proxy", f"{at.scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
     proxy = next((os.environ[name] for name in names if os.environ.get(name)), None)
     if proxy is None:
         return None
     from urllib.request import proxy_bypass  # noqa: PLC0415 - only where a proxy is set
 
-    return None if proxy_bypass(host) else proxy
+    return None if proxy_bypass(f"{at.host}:{at.port}") else proxy
 
 
 def _proxy_authorization(user: str | None, password: str | None) -> dict[str, str]:
@@ -346,6 +331,8 @@ def _said(broken: BaseException) -> str:
         return "nothing came in time"
     if isinstance(broken, OSError) and broken.strerror:
         return broken.strerror
+    if isinstance(broken, ProtocolError):
+        return str(broken)
     return type(broken).__name__
 
 

@@ -3,7 +3,7 @@
 Python's own `ssl` gives one record of 16 KB at a time and takes the interpreter's lock around each, so
 streams wait for one another. Two of OpenSSL's filters on top of each other fill a whole buffer in one call
 without the lock. What is trusted, which ciphers are offered and how a host's name is checked are as the `ssl`
-of Python 3.10 decides them. Where a Python hides its OpenSSL, `context` is None, and `wire.TlsWire` serves.
+of Python 3.10 decides them. Where a Python hides its OpenSSL, `context` is None, and `tls.TlsWire` serves.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def context() -> Context | None:
 
 
 class NativeTlsWire(Wire):
-    """A connection under TLS. One thread uses it; others may only shut it down."""
+    """A connection under TLS."""
 
     def __init__(self, connected: socket.socket, context: Context, host: str) -> None:
         super().__init__(connected)
@@ -137,9 +137,9 @@ class NativeTlsWire(Wire):
         self._stalled = 0 < count < len(buffer) and time.monotonic() - began_s >= self._bound_s
         return count
 
-    def _end(self) -> None:
+    def close(self) -> None:
         self._free()
-        super()._end()
+        super().close()
 
     def _name(self, host: str) -> None:
         """Who must answer."""

@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from coldstart_sdk.storage.cancel import Cancelled
@@ -83,6 +82,8 @@ def retry_after_s(value: str | None) -> float | None:
         return None
     if value.strip().isdigit():
         return float(value)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and it brings much of mail along
+
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError):

@@ -16,8 +16,9 @@ import pytest
 from coldstart_sdk.rehearsal.origin import Origin
 from coldstart_sdk.storage import openssl
 from coldstart_sdk.storage.http import Address, Channel, Network
+from coldstart_sdk.storage.tls import TlsWire
 from coldstart_sdk.storage.transient import TransientError
-from coldstart_sdk.storage.wire import TlsWire, Wire
+from coldstart_sdk.storage.wire import Wire
 from tests.syncing import content
 
 DATA = content((3 << 20) + 123, seed=7)

@@ -8,18 +8,17 @@ not go on is never taken for a whole one.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_plus
 
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.storage.http import Address, Answer, Channel, Network
+from coldstart_sdk.storage.http1 import Headers, ProtocolError
 from coldstart_sdk.storage.retry import Patience, persist, retry_after_s
 from coldstart_sdk.storage.s3.credentials import Access
 from coldstart_sdk.storage.s3.sign import EMPTY, Signer, encoded, escaped
@@ -60,7 +59,7 @@ class Listed:
 @dataclass(frozen=True, kw_only=True)
 class _Reply:
     status: int
-    headers: http.client.HTTPMessage
+    headers: Headers
     body: bytes
     code: str
     """What an error calls itself; empty where there is none."""
@@ -398,7 +397,7 @@ def _read(answer: Answer, where: str, *, limit_bytes: int) -> _Reply:
         limit_bytes = _ANSWER_LIMIT
     try:
         body = answer.body.read(limit_bytes + 1)
-    except (OSError, http.client.HTTPException) as broken:
+    except (OSError, ProtocolError) as broken:
         raise TransientError(f"the connection broke: {type(broken).__name__}") from broken
     if len(body) > limit_bytes:
         raise StorageError(
@@ -460,6 +459,8 @@ def _quoted(etag: str | None) -> str | None:
 
 
 def _time(header: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - it brings much of mail along
+
     with suppress(TypeError, ValueError):
         return parsedate_to_datetime(header or "").timestamp()
     return None
