@@ -243,12 +243,12 @@ class Steps:
         from coldstart_sdk.storage import views  # noqa: PLC0415 - loaded with the fetch
 
         specs = self.plan.spec.weights
+        self.made.weights = views.link(self.made.weights, specs)
         if any(spec.origin is Origin.HF for spec in specs.values()):
             from coldstart_sdk.storage import hub_cache  # noqa: PLC0415 - only where the hub's client may look
             from coldstart_sdk.storage.home import Home  # noqa: PLC0415 - loaded with the fetch
 
             hub_cache.build(Home(self.site.home), self.made.weights, specs)
-        self.made.weights = views.link(self.made.weights, specs)
 
     def _import_module(self, step: Step) -> None:
         beside = str(self.site.project.resolve())

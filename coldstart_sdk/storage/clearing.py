@@ -2,7 +2,7 @@
 
 `survey` only looks; `clear` removes what was found and is still nobody's. A file's age is when it was last
 linked, not when it was written: whoever still uses a set links it again. A start that comes upon something
-gone fetches it again.
+gone fetches it again. What a volume or a folder serves where it lies has no blob here, only a name in a view.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from coldstart_sdk.errors import StorageError
-from coldstart_sdk.manifest import FileEntry
+from coldstart_sdk.manifest import FileEntry, Manifest
 from coldstart_sdk.spec import Origin
-from coldstart_sdk.storage import blobs, hub_cache, manifests
+from coldstart_sdk.storage import blobs, hub_cache, manifests, views
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.janitor import GRACE_S, Damage, Held, Survey
 
@@ -48,7 +48,7 @@ def held_as(home: Home, ref: str) -> Held | None:
 def verify(home: Home, held: Held, moved: Callable[[int], None] = lambda _: None) -> Iterator[Damage]:
     """Read each blob of a set from first to last. A damaged one is removed, and fetched by the next start."""
     for entry in () if held.manifest.origin is Origin.LOCAL else held.manifest.files:
-        if problem := _problem(home, entry):
+        if problem := _problem(home, held.manifest, entry):
             yield Damage(ref=held.ref, path=entry.path, problem=problem, digest=entry.digest)
         moved(entry.size_bytes)
 
@@ -60,10 +60,10 @@ def survey(home: Home, *, grace_s: float = GRACE_S, now_s: float | None = None) 
     kept = [*_files(home.root / "blobs" / "sha256"), *_files(home.root / "manifests" / "sha256")]
     idle = [file for file in kept if file not in reached and _is_old(file, before_s)]
     inodes = {_inode(file) for file in idle}
-    views = [view for view in _views(home) if _is_old(view, before_s) and _shows(view, inodes)]
+    shown = [view for view in _views(home) if _is_old(view, before_s) and _shows(view, inodes)]
     left = [file for file in _half_done(home) if _is_old(file, before_s)]
     return Survey(
-        unreached=tuple(path.relative_to(home.root).as_posix() for path in (*views, *idle, *left)),
+        unreached=tuple(path.relative_to(home.root).as_posix() for path in (*shown, *idle, *left)),
         uploads=(),
         bytes=sum(file.stat().st_size for file in (*idle, *left)),
         kept=sum(file.parent.parent.name == "blobs" for file in kept if file in reached),
@@ -83,19 +83,26 @@ def clear(home: Home, found: Survey, *, grace_s: float = GRACE_S, now_s: float |
     return Survey(unreached=gone, uploads=(), bytes=again.bytes, kept=again.kept)
 
 
-def _problem(home: Home, entry: FileEntry) -> str | None:
-    blob = home.blob(entry.digest)
+def _problem(home: Home, manifest: Manifest, entry: FileEntry) -> str | None:
+    file = _file(home, manifest, entry)
     try:
-        if blobs.digest_of_file(blob, threading.Event()) == entry.digest:
+        if blobs.digest_of_file(file, threading.Event()) == entry.digest:
             return None
     except FileNotFoundError:
         return "missing"
     # Its views are the same bytes under other names, and would be taken for good copies of what comes next.
-    shown = {_inode(blob)}
+    shown = {_inode(file)}
     for view in [view for view in _views(home) if _shows(view, shown)]:
         shutil.rmtree(view, ignore_errors=True)
-    blob.unlink(missing_ok=True)
+    if file != home.blob(entry.digest):
+        return "damaged, on the volume or in the folder that serves it"
+    file.unlink(missing_ok=True)
     return "damaged"
+
+
+def _file(home: Home, manifest: Manifest, entry: FileEntry) -> Path:
+    blob = home.blob(entry.digest)
+    return blob if blob.exists() else views.of_set(home.views, manifest) / entry.path
 
 
 def _reached(home: Home) -> frozenset[Path]:

@@ -4,8 +4,9 @@
                           snapshots/<commit>/<path>    a link to it
                           refs/<revision>              the commit
 
-Names are the client's own (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Refs are written
-last; what is there already is left, so that sets of one repository add up.
+Names are the client's own (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). What `links=`
+adds to a set stands in its snapshot as a file. Refs are written last; what is there already is left, so that
+sets of one repository add up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def build(home: Home, weights: Mapping[str, LocalWeight], specs: Mapping[str, WeightSpec]) -> None:
-    """Show every set of the hub there."""
+    """Show every set of the hub there, with its links."""
     commits: dict[Path, str] = {}
     defaults: dict[Path, str] = {}
     with mending(home.root):
@@ -39,6 +40,8 @@ def build(home: Home, weights: Mapping[str, LocalWeight], specs: Mapping[str, We
                 continue
             repository = home.root / FOLDER / f"models--{spec.source.replace('/', '--')}"
             _show(repository, manifest, weights[name].path)
+            if spec.links:
+                _show_links(repository / "snapshots" / manifest.revision, manifest, weights[name].path)
             revision = spec.revision or DEFAULT_REVISION
             if not _COMMIT.fullmatch(revision) and not names.misfit(revision):
                 commits[repository / "refs" / revision] = manifest.revision
@@ -53,17 +56,28 @@ def _show(repository: Path, manifest: Manifest, view: Path) -> None:
         file = view / entry.path
         blob = repository / "blobs" / entry.digest.partition(":")[2]
         shown = repository / "snapshots" / manifest.revision / entry.path
-        with suppress(OSError):
-            if views.same(shown, file):
-                continue
-        for path in (blob, shown):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(blob, functools.partial(views.put, file))
-        _replace(shown, functools.partial(os.symlink, os.path.relpath(blob, shown.parent)))
+        if not _shows(shown, file):
+            _replace(blob, functools.partial(views.put, file))
+            _replace(shown, functools.partial(os.symlink, os.path.relpath(blob, shown.parent)))
+
+
+def _show_links(snapshot: Path, manifest: Manifest, view: Path) -> None:
+    """What the view has beyond the set: files of others, which have blobs elsewhere or none."""
+    own = {entry.path for entry in manifest.files}
+    for path, file in views.files_below(view).items():
+        if path not in own and not _shows(snapshot / path, file):
+            _replace(snapshot / path, functools.partial(views.put, file))
+
+
+def _shows(shown: Path, file: Path) -> bool:
+    with suppress(OSError):
+        return views.same(shown, file)
+    return False
 
 
 def _replace(place: Path, made: Callable[[Path], object]) -> None:
     """Give the place what is made, at one instant."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     scratch = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         made(scratch)

@@ -131,7 +131,8 @@ class _Sync:
         self._keep(manifest)
         targets = {path: file.resolve() for path, file in found.files.items()}
         where = record.digest({path: str(target) for path, target in targets.items()})
-        view = views.build(self.home.views, views.name_of(self.weight.source, where), targets, symbolic=True)
+        name = views.name_of(self.weight.source, where)
+        view = views.build(self.home.views / name, targets, symbolic=True)
         return self._weight(view, manifest, tier, one_file=local.root_of(self.weight, self.project).is_file())
 
     # ---- this machine, the tiers, an origin on the network
@@ -385,8 +386,7 @@ class _Sync:
 
     def _view(self, manifest: Manifest, tier: str, places: Mapping[str, Path] | None = None) -> LocalWeight:
         targets = {**self._places(manifest.files), **(places or {})}
-        name = views.name_of(manifest.source, record.digest(manifest.files))
-        view = views.build(self.home.views, name, targets)
+        view = views.build(views.of_set(self.home.views, manifest), targets)
         return self._weight(view, manifest, tier, one_file=self.weight.origin is Origin.URL)
 
     def _weight(self, view: Path, manifest: Manifest, tier: str, *, one_file: bool) -> LocalWeight:

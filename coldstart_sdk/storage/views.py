@@ -16,6 +16,7 @@ from pathlib import Path
 
 from coldstart_sdk import record
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.manifest import Manifest
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import names
 from coldstart_sdk.storage.home import mending
@@ -31,13 +32,17 @@ def name_of(source: str, content: str) -> str:
     return f"{last or 'weights'}-{content.rpartition(':')[2][:_NAME_DIGITS]}"
 
 
-def build(views: Path, name: str, targets: Mapping[str, Path], *, symbolic: bool = False) -> Path:
-    """The directory `views/name`, in which each path is a link to its target."""
-    view = views / name
+def of_set(views: Path, manifest: Manifest) -> Path:
+    """Where a set that was fetched is shown."""
+    return views / name_of(manifest.source, record.digest(manifest.files))
+
+
+def build(view: Path, targets: Mapping[str, Path], *, symbolic: bool = False) -> Path:
+    """A directory there, in which each path is a link to its target."""
     if _is_whole(view, targets):
         return view
-    scratch = views / f".{name}.{os.urandom(4).hex()}"
-    with mending(views):
+    scratch = view.with_name(f".{view.name}.{os.urandom(4).hex()}")
+    with mending(view.parent):
         try:
             for path, target in targets.items():
                 place = scratch / path
@@ -93,7 +98,8 @@ def _with_links(
     names.check((*own, *extra), where=where)
     targets = {path: _behind(file) for path, file in {**own, **extra}.items()}
     content = record.digest({path: str(target) for path, target in targets.items()})
-    view = build(root.parent, name_of(root.name, content), targets, symbolic=spec.origin is Origin.LOCAL)
+    name = name_of(root.name, content)
+    view = build(root.parent / name, targets, symbolic=spec.origin is Origin.LOCAL)
     path = view if weight.path.is_dir() else view / weight.path.name
     return replace(weight, path=path)
 

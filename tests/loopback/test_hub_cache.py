@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from coldstart_sdk.rehearsal.hub import Hub
-from coldstart_sdk.spec import WeightSpec
-from coldstart_sdk.storage import clearing, hub_cache
+from coldstart_sdk.spec import Origin, WeightSpec
+from coldstart_sdk.storage import clearing, hub_cache, views
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.tiers import StoreTier, store_below
 from tests.builders import a_weight
@@ -54,7 +54,7 @@ def here(tmp_path: Path) -> Syncing:
 
 def shown(here: Syncing, **specs: WeightSpec) -> None:
     """Fetch these, and show them to the hub's client."""
-    weights = {name: here.run(spec, name) for name, spec in specs.items()}
+    weights = views.link({name: here.run(spec, name) for name, spec in specs.items()}, specs)
     hub_cache.build(Home(here.home), weights, specs)
 
 
@@ -117,12 +117,26 @@ def test_no_byte_lies_there_twice(hub: Hub, here: Syncing) -> None:
     assert blob.samefile(here.home / "blobs" / "sha256" / blob.name)
 
 
-def test_showing_it_again_changes_nothing(hub: Hub, here: Syncing) -> None:
+def test_links_stand_beside_the_sets_own_files(hub: Hub, here: Syncing, tmp_path: Path) -> None:
     del hub
-    shown(here, voice=a_weight())
+    (tmp_path / "extra.bin").write_bytes(b"of another set")
+    extra = WeightSpec(origin=Origin.LOCAL, source=str(tmp_path / "extra.bin"))
+    shown(here, voice=a_weight(links={"sub/extra.bin": "extra"}), extra=extra)
+
+    folder, size, found = asked(here, "org/voice")
+
+    assert (folder / "sub" / "extra.bin").read_bytes() == b"of another set"
+    assert (folder / "sub" / "config.json").read_bytes() == SMALL
+    assert (size, list(found)) == (len(LARGE), ["org/voice"])
+
+
+@pytest.mark.parametrize("links", [{}, {"more.bin": "model.bin"}])
+def test_showing_it_again_changes_nothing(hub: Hub, here: Syncing, links: dict[str, str]) -> None:
+    del hub
+    shown(here, voice=a_weight(links=links))
     before = {path: path.lstat().st_mtime_ns for path in (here.home / "hub").rglob("*")}
 
-    shown(here, voice=a_weight())
+    shown(here, voice=a_weight(links=links))
 
     assert {path: path.lstat().st_mtime_ns for path in (here.home / "hub").rglob("*")} == before
 

@@ -233,6 +233,25 @@ def test_verify_finds_what_rotted_here_takes_it_away_and_pull_mends_it(desk: Des
     assert desk.weights("verify").code == 0
 
 
+def test_what_a_folder_serves_where_it_lies_is_verified_there(desk: Desk, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert desk.weights("push", "app.py", "--store", str(store)).code == 0
+    desk.env |= {"COLDSTART_HOME": str(tmp_path / "another home"), "COLDSTART_STORE": str(store)}
+    desk.weights("pull", "app.py")
+    blob = store / ".coldstart" / "blobs" / "sha256" / sha256(LARGE)
+
+    whole = desk.weights("verify")
+    blob.chmod(0o644)
+    blob.write_bytes(LARGE[:-1] + b"?")
+    found = desk.weights("verify", "--json")
+
+    assert (whole.code, found.code) == (0, 5)
+    assert [(each["path"], each["problem"]) for each in found.data["damaged"]] == [
+        ("model.bin", "damaged, on the volume or in the folder that serves it")
+    ]
+    assert blob.exists()
+
+
 def test_verify_finds_what_rotted_in_a_store_and_push_mends_it(desk: Desk) -> None:
     desk.weights("push", "app.py", "--store", STORE)
     key = f"models/.coldstart/blobs/sha256/{sha256(LARGE)}"

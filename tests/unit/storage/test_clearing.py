@@ -39,7 +39,7 @@ def kept(home: Home, ref: str, *contents: bytes) -> Manifest:
         version=MANIFEST_VERSION, origin=Origin.HF, source="org/v", revision="main", files=tuple(entries)
     )
     digest = manifests.keep(home, manifest)
-    views.build(home.views, digest[7:23], {entry.path: home.blob(entry.digest) for entry in entries})
+    views.build(home.views / digest[7:23], {entry.path: home.blob(entry.digest) for entry in entries})
     manifests.point(home, ref, digest)
     return manifest
 
@@ -76,7 +76,7 @@ def test_what_a_start_linked_again_is_young_again(home: Home) -> None:
     kept(home, "voice", b"new")
     linked_s = time.time()
     time.sleep(0.01)
-    views.build(home.views, "again", {entry.path: home.blob(entry.digest) for entry in old.files})
+    views.build(home.views / "again", {entry.path: home.blob(entry.digest) for entry in old.files})
 
     found = clearing.survey(home, grace_s=0, now_s=linked_s)
 

@@ -75,7 +75,7 @@ def test_what_passes_stays_in_its_view_and_apart(paths: list[str]) -> None:
         source.write_bytes(b"x")
         before = _everything_outside(root, home)
 
-        view = views.build(home.views, "view", dict.fromkeys(paths, source))
+        view = views.build(home.views / "view", dict.fromkeys(paths, source))
 
         made = {path.relative_to(view).as_posix() for path in view.rglob("*") if path.is_file()}
         assert made == set(paths)

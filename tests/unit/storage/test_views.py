@@ -47,19 +47,19 @@ def linked(tmp_path: Path, specs: dict[str, WeightSpec]) -> dict[str, LocalWeigh
 def test_a_view_has_its_files_and_is_made_once(home: Home, tmp_path: Path) -> None:
     write(tmp_path, blob="x")
 
-    view = views.build(home.views, "v", {"a/b": tmp_path / "blob"})
+    view = views.build(home.views / "v", {"a/b": tmp_path / "blob"})
     inode = view.stat().st_ino
 
     assert seen(view) == {"a/b": "x"}
-    assert views.build(home.views, "v", {"a/b": tmp_path / "blob"}).stat().st_ino == inode
+    assert views.build(home.views / "v", {"a/b": tmp_path / "blob"}).stat().st_ino == inode
 
 
 def test_a_view_that_lost_a_file_is_made_again(home: Home, tmp_path: Path) -> None:
     write(tmp_path, blob="x")
-    view = views.build(home.views, "v", {"a": tmp_path / "blob", "b": tmp_path / "blob"})
+    view = views.build(home.views / "v", {"a": tmp_path / "blob", "b": tmp_path / "blob"})
     (view / "a").unlink()
 
-    again = views.build(home.views, "v", {"a": tmp_path / "blob", "b": tmp_path / "blob"})
+    again = views.build(home.views / "v", {"a": tmp_path / "blob", "b": tmp_path / "blob"})
 
     assert seen(again) == {"a": "x", "b": "x"}
     assert [path.name for path in home.views.iterdir()] == ["v"]
@@ -72,7 +72,7 @@ def test_many_who_build_one_view_at_once_all_see_it_whole(home: Home, tmp_path: 
 
     def build() -> None:
         start.wait()
-        whole.append(len(seen(views.build(home.views, "v", targets))))
+        whole.append(len(seen(views.build(home.views / "v", targets))))
 
     threads = [threading.Thread(target=build) for _ in range(8)]
     for thread in threads:
