@@ -25,9 +25,6 @@ from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
 
-LAST_LINES = 40
-"""Of the log of a worker that did not start."""
-
 
 def changes(plan: Plan, bundle: Path) -> tuple[str, ...]:
     """What a deployment would change, a line each; nothing where this very bundle is live."""
@@ -57,8 +54,7 @@ def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
 def _show_log(app: str) -> None:
     """What its worker said, while Modal still has it."""
     with suppress(PlatformError):
-        for line in list(logs(app, follow=False))[-LAST_LINES:]:
-            sys.stderr.write(f"  {line}\n")
+        log.show_end(logs(app, follow=False))
 
 
 def _smoke(plan: Plan, bundle: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _image(plan: Plan, project: Path) -> tuple[Artifact, ...]:
         Artifact(path=LOCK, content=_requirements(plan, project)),
         Artifact(path="handler.py", content=_handler(plan)),
         Artifact(path="plan.json", content=of_worker(plan).to_json()),
-        Artifact(path="test_input.json", content=_json({"input": sample.of(plan, project)})),
+        Artifact(path=sample.NAME, content=_json({"input": sample.of(plan, project)})),
         *baked,
         *user,
     )
@@ -130,7 +130,7 @@ if __name__ == "__main__":
 
 def _ignored(user: tuple[Artifact, ...], baked: tuple[Artifact, ...]) -> str:
     """Nothing goes into the build but what the Dockerfile names."""
-    wanted = ["code", "handler.py", "plan.json", LOCK, "test_input.json", *(file.path for file in baked)]
+    wanted = ["code", "handler.py", "plan.json", LOCK, sample.NAME, *(file.path for file in baked)]
     assert user  # noqa: S101 - `code` has found the declaration
     return "\n".join(("*", *(f"!{path}" for path in sorted(wanted)), "**/__pycache__")) + "\n"
 

@@ -29,6 +29,12 @@ def of(plan: Plan, project: Path) -> dict[str, Any]:
     return _own(file, plan) if file.is_file() else _made(plan)
 
 
+def in_bundle(bundle: Path) -> dict[str, Any]:
+    """The same, as a bundle was compiled with it: all of the job."""
+    given: dict[str, Any] = json.loads((bundle / NAME).read_text(encoding="utf-8"))
+    return given
+
+
 def _own(file: Path, plan: Plan) -> dict[str, Any]:
     try:
         given = json.loads(file.read_text(encoding="utf-8"))["input"]

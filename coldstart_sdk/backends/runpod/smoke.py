@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from coldstart_sdk.backends.runpod import sample
 from coldstart_sdk.backends.runpod.balanced import Balanced
 from coldstart_sdk.backends.runpod.client import Client
-from coldstart_sdk.backends.runpod.sample import READY
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.redact import redact
 
@@ -42,8 +42,8 @@ class Smoke:
     def ask(self, made: Mapping[str, Any], bundle: Path) -> dict[str, Any]:
         """When the answer came; a `PlatformError` where none did."""
         urls = made.get("requestUrls") or {}
-        given = json.loads((bundle / "test_input.json").read_text(encoding="utf-8"))["input"]
-        if given == READY:
+        given = sample.in_bundle(bundle)["input"]
+        if given == sample.READY:
             sys.stderr.write(
                 "every endpoint needs a file: the worker is asked only whether it is ready; a request may "
                 "stand in test_input.json beside the declaration\n"
@@ -76,7 +76,7 @@ class Smoke:
                 raise self._too_late(made, "no worker is ready")
             waiting.once()
         arguments = {name: value for name, value in given.items() if name != "endpoint"}
-        if given != READY:  # that it is has been said
+        if given != sample.READY:  # that it is has been said
             for _ in endpoint.call(given.get("endpoint"), arguments):
                 pass
         return {"first_answer_s": _since(began_s)} | _started(endpoint.trace())

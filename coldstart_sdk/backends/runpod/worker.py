@@ -224,7 +224,9 @@ class Worker:
         """Answer the test input once, streams too; what RunPod's own try-out would not iterate."""
         import json  # noqa: PLC0415 - loaded with the plan; named for its one use
 
-        given = json.loads((bundle / "test_input.json").read_text(encoding="utf-8"))
+        from coldstart_sdk.backends.runpod import sample  # noqa: PLC0415 - a worker has no other use for it
+
+        given = sample.in_bundle(bundle)
         life = self._life()
         life.start()
         outputs = self._jobs(life).here_and_now({"id": "local_test", **given})

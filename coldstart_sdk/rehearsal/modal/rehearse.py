@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 PROVED = ("1.4.3", "1.5.5", "1.6.4")
 """Versions of Modal's package that the plane was held against."""
-LAST_LINES = 40
-"""Of the log of a start that failed."""
 STATES = ("empty", "warm", "store", "restore")
 """Empty volumes; those that an earlier container left; empty ones, and a store that an earlier one filled;
 from the snapshot, whatever came before it."""
@@ -107,7 +105,8 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
                 _empty_volumes(plane)
             life = _live(plane, plan.spec, wish)
         except ColdstartError:
-            _show_log(_write_log(bundle / start.FOLDER, plane.world.lines.chunks))
+            text = _write_log(bundle / start.FOLDER, plane.world.lines.chunks)
+            log.show_end(log.read(text.splitlines()))
             raise
         return _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
 
@@ -315,11 +314,6 @@ def _write_log(folder: Path, lines: Sequence[Any]) -> str:
     text = "".join(line.text for line in lines)
     (folder / "log.txt").write_text(text, encoding="utf-8")
     return text
-
-
-def _show_log(text: str) -> None:
-    for line in list(log.read(text.splitlines()))[-LAST_LINES:]:
-        sys.stderr.write(f"  {line}\n")
 
 
 def _traces(plan: Plan, starts: Sequence[Sequence[Event]], life: _Life) -> dict[str, Trace]:

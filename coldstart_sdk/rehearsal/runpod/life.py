@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coldstart_sdk.backends.runpod import limits
+from coldstart_sdk.backends.runpod import limits, sample
 from coldstart_sdk.backends.runpod.body import is_http
-from coldstart_sdk.backends.runpod.sample import READY
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
 from coldstart_sdk.plan import Plan
@@ -126,7 +125,7 @@ class Life:
     def _input(self) -> Any:  # noqa: ANN401 - plain JSON
         given = self._wish.input
         if given is None:
-            given = json.loads((self._bundle / "test_input.json").read_text())["input"]
+            given = sample.in_bundle(self._bundle)["input"]
         whole = {**given, "endpoint": self._wish.endpoint} if self._wish.endpoint else given
         limits.refuse_large(whole, http=is_http(self._plan))
         return whole
@@ -146,7 +145,7 @@ class Life:
             told["ready_s"] = report.get("after_s")
         if asked.results:
             told["first_answer_s"] = asked.first_answer_s
-        if self._input() == READY:
+        if self._input() == sample.READY:
             told["asked"] = (
                 "only whether it is ready: every endpoint needs a file, and -i NAME=@FILE gives one"
             )
