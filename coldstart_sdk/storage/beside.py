@@ -69,6 +69,7 @@ class Beside:
         self._replies: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._lock = threading.Lock()
         self._is_gone = False
+        self._was_asked = False
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _START, *_module_path()],
@@ -106,6 +107,7 @@ class Beside:
             self._replies[job] = replies
             if self._is_gone:
                 raise GoneError("the process that reads beside this one is gone")
+            self._was_asked = True
         self._say(
             Fetch(
                 job=job,
@@ -124,8 +126,10 @@ class Beside:
             del self._replies[job]
 
     def end(self) -> None:
-        """No more orders; it ends at once."""
+        """No more orders; it ends at once, also if it has only begun."""
         process = self._process
+        if self.owner == os.getpid() and not self._was_asked:
+            process.kill()
         if self.owner == os.getpid():
             with suppress(GoneError):
                 self._say(End())

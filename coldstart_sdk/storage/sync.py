@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -149,10 +150,19 @@ class _Sync:
             count = 0 if kept is None else len(kept.files)
             self.report.tried(self.here, hit=False, reason=_missed(lacking, count))
         gathered = _Gathered(wanted=self.locked or (kept if self._is_pinned() else None))
-        served = self._from_tiers(gathered, kept if is_here else None) if self.tiers else None
-        if served is None and not is_here and self.tree is not None:
-            served = self._from_tree(self.tree, gathered.wanted)
-        return served or self._from_origin(kept if is_here else None, gathered.wanted)
+        with nullcontext() if is_here else self._foreseen(gathered.wanted):
+            served = self._from_tiers(gathered, kept if is_here else None) if self.tiers else None
+            if served is None and not is_here and self.tree is not None:
+                served = self._from_tree(self.tree, gathered.wanted)
+            return served or self._from_origin(kept if is_here else None, gathered.wanted)
+
+    def _foreseen(self, wanted: Manifest | None) -> AbstractContextManager[None]:
+        """What reads is made ready while we ask who has it, unless somebody near may."""
+        if not all(tier.is_far for tier in self.tiers):
+            return nullcontext()
+        from coldstart_sdk.storage import transfer  # noqa: PLC0415 - a warm start has no use for it
+
+        return transfer.foreseen(None if wanted is None else wanted.bytes)
 
     def _from_tiers(self, gathered: _Gathered, here: Manifest | None) -> LocalWeight | None:
         """The set from the first tier that completes it; None where the origin must."""

@@ -45,6 +45,9 @@ class Tier(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def is_far(self) -> bool:
+        """Whether its bytes come over the network."""
 
     def manifest(self, ref: str) -> Manifest | None:
         """What the set consists of, where this place knows."""
@@ -66,9 +69,12 @@ class _HasAddresses(Protocol):
 class StoreTier:
     """A store in our layout: the user's own copy, a volume, or what was baked into an image."""
 
-    def __init__(self, name: str, opened: Callable[[], Store], *, read_url: str | None = None) -> None:
+    def __init__(
+        self, name: str, opened: Callable[[], Store], *, read_url: str | None = None, is_far: bool = False
+    ) -> None:
         """`opened` is called when it is asked; `read_url`, such as a CDN's, is read before the store."""
         self.name = name
+        self.is_far = is_far
         self._opened = opened
         self._read_url = read_url
         self._known: Store | None = None
@@ -148,6 +154,7 @@ class PlatformCacheTier:
     root: Path
     """The folder that holds `models--org--name`."""
     name: str = PLATFORM_CACHE
+    is_far: bool = False
 
     def manifest(self, ref: str) -> Manifest | None:
         del ref
@@ -217,7 +224,8 @@ def _store(places: Places) -> Tier | None:
     address = places.store
     if address is None:
         return None
-    return StoreTier(STORE, lambda: store_below(address), read_url=places.read_url)
+    far = stores.scheme_of(address) == "s3"
+    return StoreTier(STORE, lambda: store_below(address), read_url=places.read_url, is_far=far)
 
 
 def verified(

@@ -7,14 +7,15 @@ interpreter at each piece. For a little, a process costs more than that.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from coldstart_sdk.manifest import FileEntry
 from coldstart_sdk.storage.home import Home
 from coldstart_sdk.storage.remote import Beside, ChangedError, Limits, RemoteFile, known
 from coldstart_sdk.storage.report import ORIGIN, Report
 
-__all__ = ["ChangedError", "fetch", "known"]
+__all__ = ["ChangedError", "fetch", "foreseen", "known"]
 
 BESIDE_BYTES = 48 << 20
 """From here on a process costs less than it saves: a process takes 0.1 s to start."""
@@ -55,6 +56,22 @@ def fetch(  # noqa: PLR0913 - what a transfer needs, each by its name
     return streams.read(
         files, home=home, limits=limits, report=report, cancelled=cancelled, tier=tier, partly=partly
     )
+
+
+@contextmanager
+def foreseen(size_bytes: int | None) -> Iterator[None]:
+    """Have the process at hand for a transfer of that size: it starts while somebody asks what there is.
+
+    None: nobody knows yet. One that was not needed after all is gone at once.
+    """
+    choice = Limits.from_environment().beside
+    with ExitStack() as stack:
+        if choice is not Beside.NEVER and (size_bytes is None or size_bytes >= BESIDE_BYTES):
+            from coldstart_sdk.storage import beside  # noqa: PLC0415 - only where there is much to read
+
+            with suppress(beside.GoneError):
+                stack.enter_context(beside.held())
+        yield
 
 
 def _is_much(files: Sequence[RemoteFile], choice: Beside) -> bool:

@@ -81,10 +81,37 @@ def test_sets_that_are_fetched_at_once_share_one(origin: Origin, here: Syncing, 
     assert other.of(SpanRecorded)
 
 
+@pytest.mark.parametrize(("size", "started"), [(None, 1), (1 << 30, 1), (1 << 20, 0)])
+def test_it_is_made_ready_for_what_may_be_much_and_gone_where_it_was_not_needed(
+    size: int | None, started: int
+) -> None:
+    with transfer.foreseen(size):
+        assert len(_children(os.getpid())) == started
+
+    assert _children(os.getpid()) == []
+
+
+def test_it_is_made_ready_while_the_origin_is_asked(
+    tmp_path: Path, here: Syncing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLDSTART_FETCH_PROCESS")
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "model.bin").write_bytes(DATA)
+    with Origin(tmp_path / "served", latency_s=0.5) as slow:
+        fetching = threading.Thread(target=here.run, args=(a_url(slow.url("model.bin")),))
+        fetching.start()
+        _until(lambda: len(_children(os.getpid())) == 1)
+        assert not any(each.sent_bytes for each in slow.requests)
+        fetching.join()
+
+    assert _children(os.getpid()) == []
+
+
 # A fork beside threads: as RunPod's heartbeat is one.
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_that_holds_its_pipe_open_does_not_keep_it() -> None:
+def test_a_fork_that_holds_its_pipe_open_does_not_keep_it(origin: Origin, here: Syncing) -> None:
     with beside.held() as one:
+        here.run(a_url(origin.url("model.bin")))
         ends, stays = os.pipe()
         fork = os.fork()
         if not fork:
