@@ -208,7 +208,7 @@ def _clear(store: str | None, here: Home, grace_s: float, console: Console, *, y
     if count and _may_remove(f"Remove {figures.size(found.bytes)} from {where}?", console, yes=yes):
         removed = _removed(store, here, found, grace_s)
         gone = len(removed.unreached) + len(removed.uploads)
-        console.did("removed", f"{gone} names, {figures.size(removed.bytes)}")
+        console.did("removed", f"{_names(gone)}, {figures.size(removed.bytes)}")
     if console.json:
         console.result_json({"where": where, "found": found, "removed": removed})
 
@@ -242,5 +242,9 @@ def _show(found: Survey, count: int, where: str, console: Console) -> None:
         console.result(f"an unfinished upload of {key}\n")
     if (more := count - min(len(found.unreached), _SHOWN) - min(len(found.uploads), _SHOWN)) > 0:
         console.result(f"and {more} more\n")
-    said = f"{count} names that no set needs, {figures.size(found.bytes)}" if count else "nothing to remove"
+    said = f"{_names(count)} that no set needs, {figures.size(found.bytes)}" if count else "nothing to remove"
     console.did("found", f"{said} in {where}; {found.kept} files stay")
+
+
+def _names(count: int) -> str:
+    return "1 name" if count == 1 else f"{count} names"
