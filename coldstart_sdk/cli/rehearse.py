@@ -34,7 +34,7 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "requests": ("N", "How many of it, one after another."),
     "state": ("NAME", "What the worker finds: empty, warm; runpod: volume, store, baked; modal: restore."),
     "hub": ("DIR", "A folder of org/name/files, served as the Hugging Face hub."),
-    "net": ("SPEED", "Of the link to that hub: 1Gbit, 100MB/s."),
+    "net": ("SPEED", "Of the link to that hub, or to all that is asked: 1Gbit, 100MB/s."),
     "disk": ("SPEED", "Of the worker's disk and volume; needs bindfs."),
     "fault": ("NAME", "What goes wrong; runpod: refused, terminated, cancelled."),
     "image": ("REF", "Run in the root of an image built of this bundle; needs buildah."),
@@ -65,6 +65,10 @@ def _rehearsal_flags(function: F) -> F:
     (
         "coldstart rehearse app.py --target runpod --hub models --net 1Gbit --disk 500MB/s",
         "over a link and a disk of that speed, from a hub in a folder of org/name/files",
+    ),
+    (
+        "coldstart rehearse app.py --target runpod --net 1Gbit",
+        "from the real hub and store, over such a link",
     ),
     (
         "coldstart rehearse app.py --target runpod --state volume --fault terminated",

@@ -6,9 +6,6 @@ everything else stays the same. The child ends with its parent, however that end
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from coldstart_sdk import record
+from coldstart_sdk.rehearsal.child import Child, orders, reply
 from coldstart_sdk.rehearsal.faults import Fault
 from coldstart_sdk.rehearsal.link import Link
 from coldstart_sdk.rehearsal.serving import Handler, Request, Server, etag_of, file_below
@@ -84,7 +82,7 @@ class Origin:
         self._room: _Room | None = None
 
     def __enter__(self) -> Self:
-        self._room = _Child(self._settings) if self._process else _Here(self._settings)
+        self._room = _Beside(self._settings) if self._process else _Here(self._settings)
         return self
 
     def __exit__(
@@ -171,78 +169,48 @@ class _Here:
         self._server.close()
 
 
-class _Child:
-    """The server in a process of its own, spoken to in lines of JSON; it ends when its input does."""
+class _Beside:
+    """The server in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "coldstart_sdk.rehearsal.origin"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=_environment(),
-        )
-        self.address = str(self._say(record.to_data(settings)))
+        self._child = Child("coldstart_sdk.rehearsal.origin")
+        self.address = str(self._child.say(record.to_data(settings)))
 
     def requests(self) -> tuple[Request, ...]:
-        return record.from_data(tuple[Request, ...], self._say({"do": "requests"}))
+        return record.from_data(tuple[Request, ...], self._child.say({"do": "requests"}))
 
     def forget(self) -> None:
-        self._say({"do": "forget"})
+        self._child.say({"do": "forget"})
 
     def fail(self, faults: tuple[Fault, ...]) -> None:
-        self._say({"do": "fail", "faults": record.to_data(faults)})
+        self._child.say({"do": "fail", "faults": record.to_data(faults)})
 
     def mend(self) -> None:
-        self._say({"do": "mend"})
+        self._child.say({"do": "mend"})
 
     def close(self) -> None:
-        # Leaving the block closes its pipes, which ends it, and waits for it.
-        with self._process:
-            pass
-
-    def _say(self, order: object) -> object:
-        child = self._process
-        if child.stdin is None or child.stdout is None:  # pragma: no cover - both are pipes
-            raise RuntimeError("the origin's process has no pipes")
-        child.stdin.write(json.dumps(order) + "\n")
-        child.stdin.flush()
-        if not (line := child.stdout.readline()):
-            raise RuntimeError("the origin's process ended")
-        return json.loads(line)
-
-
-def _environment() -> dict[str, str]:
-    """Our own, with the module path that found us, so that the child finds us too."""
-    import os  # noqa: PLC0415 - only where a child is started
-
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._child.close()
 
 
 def _serve_parent() -> None:
     """The child's life: settings, then orders, until the parent is gone."""
-    orders = (json.loads(line) for line in sys.stdin)
-    room = _Here(record.from_data(Settings, next(orders)))
-    _reply(room.address)
-    for order in orders:
+    told = orders()
+    room = _Here(record.from_data(Settings, next(told)))
+    reply(room.address)
+    for order in told:
         match order["do"]:
             case "requests":
-                _reply(record.to_data(room.requests()))
+                reply(record.to_data(room.requests()))
             case "fail":
                 room.fail(record.from_data(tuple[Fault, ...], order["faults"]))
-                _reply(None)
+                reply(None)
             case "forget":
                 room.forget()
-                _reply(None)
+                reply(None)
             case _:
                 room.mend()
-                _reply(None)
+                reply(None)
     room.close()
-
-
-def _reply(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

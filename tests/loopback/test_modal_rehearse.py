@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coldstart_sdk.rehearsal.hub import Hub
 from tests.commands import a_project, coldstart
 
 pytest.importorskip("modal")
@@ -25,6 +26,16 @@ class Voice:
     @endpoint
     def count(self, upto: int):
         yield from range(upto)
+"""
+WEIGHED = """
+@warm_model(name="voice", weights={"w": Weights.hf("org/w")}, secrets=["HF_ENDPOINT"])
+class Voice:
+    @hook.load
+    def load(self, weights):
+        self.size = (weights["w"].path / "model.bin").stat().st_size
+
+    @endpoint
+    def speak(self) -> int: return self.size
 """
 TOKEN = {"VOICE_TOKEN": "swordfish-0123456789"}
 
@@ -82,6 +93,24 @@ def test_a_start_that_fails_is_told_with_its_line_and_mend(tmp_path: Path) -> No
     assert "OSError: torn file" in (tmp_path / "build/modal/rehearsal/log.txt").read_text()
 
 
+def test_a_hub_that_is_not_ours_is_asked_over_a_link_of_a_chosen_speed(tmp_path: Path) -> None:
+    (tmp_path / "hub/org/w").mkdir(parents=True)
+    (tmp_path / "hub/org/w/model.bin").write_bytes(bytes(2_000_000))
+    path = a_project(tmp_path / "project", WEIGHED)
+
+    with Hub(tmp_path / "hub") as hub:
+        asked = ("--target", "modal", "--json", "--snapshot", "none", "--net", "40Mbit")
+        said = coldstart("rehearse", str(path), *asked, env={"HF_ENDPOINT": hub.endpoint})
+
+    assert said.code == 0, said.err
+    assert said.data["result"] == 2_000_000
+    assert said.data["over_net_bytes"].keys() == {"127.0.0.1", "127.0.0.2"}  # the hub, and its CDN
+    assert sum(said.data["over_net_bytes"].values()) > 2_000_000
+    trace = json.loads(Path(said.data["trace"]).read_text())
+    fetch = next(span for span in trace["spans"] if span["name"] == "fetch:w")
+    assert fetch["end_s"] - fetch["start_s"] > 0.8 * 2_000_000 / 5e6
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -91,7 +120,7 @@ def test_a_start_that_fails_is_told_with_its_line_and_mend(tmp_path: Path) -> No
         ("restores=many", "no number"),
         ("requests=many", "no number"),
         ("state=full", "state=full is not known"),
-        ("net=fast", "net= needs a hub"),
+        ("net=fast", "net=fast is no speed"),
     ],
 )
 def test_an_option_that_is_wrong_is_refused(tmp_path: Path, option: str, message: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from coldstart_sdk.backends.runpod import backend
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.planner import plan
+from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.rehearsal.runpod.wish import read
 from tests.builders import LOAD, a_spec
 from tests.commands import VOICE, a_project, coldstart
@@ -44,6 +46,13 @@ class Voice:
 """
 
 
+ASKS_ITSELF = """
+        import http.server, threading, urllib.request
+        own = http.server.ThreadingHTTPServer(("localhost", 0), http.server.SimpleHTTPRequestHandler)
+        threading.Thread(target=own.serve_forever, daemon=True).start()
+        urllib.request.urlopen(f"http://localhost:{own.server_port}/").read()
+        """
+TOKEN = "hf_a_token_of_this_very_test"
 HUNG = VOICE.replace('self.greeting = "hello"', "time.sleep(60)")
 
 
@@ -168,6 +177,59 @@ def test_weights_come_from_a_hub_on_loopback_at_a_chosen_speed(tmp_path: Path, h
     assert (warm["result"], tier(warm)) == ("heavy", "disk")
 
 
+class Asked(NamedTuple):
+    """A rehearsal over a link, with the hub in HF_ENDPOINT."""
+
+    told: Any
+    came: Mapping[str, int]
+    text: str
+
+
+def over_a_link(app: Path, hub: Path, *options: str) -> Asked:
+    with Hub(hub, token=TOKEN, gated=["org/w"]) as running:
+        env = {"HF_ENDPOINT": running.endpoint, "HF_TOKEN": TOKEN}
+        ended = coldstart("rehearse", str(app), "--target", "runpod", "--json", *options, env=env)
+    assert ended.code == 0, ended.err
+    return Asked(told=ended.data, came=ended.data["over_net_bytes"], text=ended.out + ended.err)
+
+
+def test_a_hub_that_is_not_ours_is_asked_over_the_link_and_nothing_of_this_machine_is(
+    tmp_path: Path, hub: Path
+) -> None:
+    app = a_project(tmp_path / "project", WEIGHED.replace("self.word =", f"{ASKS_ITSELF}self.word ="))
+
+    asked = over_a_link(app, hub, "--net", "40Mbit")
+
+    told, came = asked.told, asked.came
+    steps = {span["name"]: span for span in json.loads(Path(told["trace"]).read_text())["spans"]}
+    fetch = steps["fetch:w"]
+    assert (told["job"], told["result"], tier(told)) == ("COMPLETED", "heavy", "origin")
+    assert told["heartbeats"] > 0
+    assert came.keys() == {"127.0.0.1", "127.0.0.2"}  # the hub, and its CDN
+    assert sum(came.values()) > 2_000_000
+    assert fetch["end_s"] - fetch["start_s"] > 0.8 * 2_000_000 / 5e6
+    assert TOKEN not in asked.text
+
+
+def test_what_an_earlier_worker_fetched_did_not_come_over_the_link(tmp_path: Path, hub: Path) -> None:
+    app = a_project(tmp_path / "project", WEIGHED)
+
+    asked = over_a_link(app, hub, "--net", "40Mbit", "--state", "warm")
+
+    assert (asked.told["result"], tier(asked.told)) == ("heavy", "disk")
+    assert sum(asked.came.values()) < 1_000_000
+
+
+def test_a_worker_behind_the_load_balancer_asks_over_the_link_too(tmp_path: Path, hub: Path) -> None:
+    http = '(name="voice", overrides={"runpod": {"mode": "http"}},'
+    app = a_project(tmp_path / "project", WEIGHED.replace('(name="voice",', http))
+
+    asked = over_a_link(app, hub, "--net", "1Gbit")
+
+    assert (asked.told["worker"], asked.told["result"]) == ("ready", "heavy")
+    assert sum(asked.came.values()) > 2_000_000
+
+
 def test_an_earlier_workers_volume_is_all_that_the_next_one_finds(tmp_path: Path, hub: Path) -> None:
     volume = '(name="voice", place="volume", volume=Volume("models", region="EU-RO-1"),'
     app = a_project(tmp_path / "project", WEIGHED.replace('(name="voice",', volume))
@@ -193,7 +255,6 @@ def test_a_store_that_an_earlier_worker_filled_is_read_on_an_empty_disk(tmp_path
         (("--state", "volume"), "volume=Volume"),
         (("--state", "store"), "--store"),
         (("--state", "baked"), 'place="image"'),
-        (("--net", "1Gbit"), "--hub"),
         (("--disk", "fast"), "1Gbit"),
         (("--disk", "1GB/s", "--image", "voice"), "outside of an image"),
         (("--image", "localhost/not/there"), "buildah images"),
@@ -338,7 +399,7 @@ def test_a_model_for_a_gpu_is_rehearsed_where_there_is_none(tmp_path: Path) -> N
         ({"state": "full"}, "state"),
         ({"fault": "flood"}, "fault"),
         ({"net": "fast", "hub": "."}, "net"),
-        ({"net": "1Gbit"}, "hub"),
+        ({"net": "fast"}, "net"),
         ({"disk": "0MB/s"}, "disk"),
         ({"input": "{"}, "input"),
         ({"limit": "-1"}, "limit"),
@@ -355,4 +416,4 @@ def test_an_option_that_means_nothing_is_refused_by_name(options: dict[str, str]
     ("text", "bytes_s"), [("1Gbit", 125e6), ("300 Mbit", 37.5e6), ("100MB/s", 100e6), ("8kbit", 1000.0)]
 )
 def test_speeds_are_read_as_people_write_them(text: str, bytes_s: float) -> None:
-    assert read({"net": text, "hub": "."}, PLANNED).net_bytes_s == bytes_s
+    assert read({"net": text}, PLANNED).net_bytes_s == bytes_s

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from coldstart_sdk.plan import Plan, Stage
 from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.rehearsal.link import speed
+from coldstart_sdk.rehearsal.proxy import Proxy, own_names
 from coldstart_sdk.spec import EndpointSpec, Snapshot, Spec
 from coldstart_sdk.trace.build import build
 from coldstart_sdk.trace.model import Trace
@@ -78,6 +79,7 @@ class Wish:
     """Steps that are left out, as COLDSTART_SKIP says it."""
     hub: str | None = None
     net_bytes_s: float | None = None
+    """Of that hub's link; without one, of the link to whatever a container asks."""
 
 
 def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,19 +98,26 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
     }
     forks = wish.restores if plan.snapshot is not Snapshot.NONE else 0
     env = {"COLDSTART_REHEARSE_RESTORES": str(forks), "COLDSTART_SKIP": wish.skip}
-    with _origin(wish) as origin, Plane(secrets=secrets, env={**env, **origin}) as plane:
+    with (
+        _origin(wish) as origin,
+        _link(wish) as link,
+        Plane(secrets=secrets, env={**env, **origin, **_through(link, plan)}) as plane,
+    ):
         _deploy(plane, bundle)
         try:
             if wish.state in {"warm", "store"}:
                 _live(plane, plan.spec, replace(wish, requests=1))
             if wish.state == "store":
                 _empty_volumes(plane)
+            if link:
+                link.forget()
             life = _live(plane, plan.spec, wish)
         except ColdstartError:
             text = _write_log(bundle / start.FOLDER, plane.world.lines.chunks)
             log.show_end(log.read(text.splitlines()))
             raise
-        return _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
+        told = _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
+        return {**told, **({"over_net_bytes": link.came()} if link else {})}
 
 
 def _unset(missing: Sequence[str], spec: Spec) -> PlatformError:
@@ -177,11 +186,6 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
             fix=f"It takes {', '.join(OPTIONS)}.",
         )
     endpoint, arguments = _asked(spec, name, given)
-    if net is not None and hub is None:
-        raise UsageError(
-            "net= needs a hub of ours to be the speed of",
-            fix="Add --hub DIR, a folder of org/name/files with the weights.",
-        )
     return Wish(
         endpoint=endpoint,
         arguments=arguments,
@@ -230,6 +234,16 @@ def _origin(wish: Wish) -> Iterator[dict[str, str]]:
         return
     with Hub(wish.hub, rate_bytes_s=wish.net_bytes_s, process=True) as hub:
         yield {"HF_ENDPOINT": hub.endpoint}
+
+
+def _link(wish: Wish) -> AbstractContextManager[Proxy | None]:
+    """To everybody else's; a hub of ours has its own."""
+    return Proxy(wish.net_bytes_s) if wish.net_bytes_s and not wish.hub else nullcontext()
+
+
+def _through(link: Proxy | None, plan: Plan) -> dict[str, str]:
+    """For containers: all that they ask goes over the link, but what they ask Modal."""
+    return {**link.environment(own_names(plan)), "MODAL_DISABLE_API_PROXY": "1"} if link else {}
 
 
 def _deploy(plane: Plane, bundle: Path) -> None:

@@ -8,6 +8,7 @@ status, stream, cancel, health. How long the real one holds a poll is not known.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from coldstart_sdk.rehearsal.serving import Handler, Server
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+HOST = "127.0.0.3" if sys.platform == "linux" else "127.0.0.1"
+"""The platform's own, where loopback has more than one address: what is asked of it goes over no link."""
 ENDPOINT = "ep123"
 WORKER = "pod-abc"
 KEY = "rpa_" + "x" * 24
@@ -229,7 +232,7 @@ class Jobs:
 
 class _JobServer(Server):
     def __init__(self, jobs: Jobs) -> None:
-        super().__init__("127.0.0.1", _JobHandler, link=Link())
+        super().__init__(HOST, _JobHandler, link=Link())
         self.jobs = jobs
 
 

@@ -1,8 +1,8 @@
 """`coldstart rehearse --target runpod`: the bundle's handler under RunPod's own worker, here.
 
 One request waits when the worker is started, as it does on a cold platform; later ones follow its answer;
-then the worker is told to end. The trace of its start is left beside the bundle. The link to the hub is of a
-chosen speed where the weights lie in a folder of `org/name/files`.
+then the worker is told to end. The trace of its start is left beside the bundle. A link of a chosen speed is
+that of a hub of ours, over a folder of `org/name/files`, or one to whatever the worker asks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from coldstart_sdk.events import ignore
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.hub import Hub
+from coldstart_sdk.rehearsal.proxy import Proxy, own_names
+from coldstart_sdk.rehearsal.runpod import jobs
 from coldstart_sdk.rehearsal.runpod.life import Life
 from coldstart_sdk.rehearsal.runpod.room import Folder, Room, Root
 from coldstart_sdk.rehearsal.runpod.wish import Wish, read
@@ -40,10 +42,11 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
     with tempfile.TemporaryDirectory(prefix="coldstart-rehearsal-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
         room = Root(plan, bundle, folder, wish.image) if wish.image else Folder(plan, bundle, folder, wish)
-        origin = stack.enter_context(_hub(wish))
+        origin, link = stack.enter_context(_hub(wish)), stack.enter_context(_link(wish))
         _prepare(room, plan, bundle, wish, origin)
-        run = Life(plan, bundle, room, wish, origin)
-        told = run.live(wish.fault)
+        through = link.environment((jobs.HOST, *own_names(plan))) if link else {}
+        run = Life(plan, bundle, room, wish, {**origin, **through})
+        told = {**run.live(wish.fault), **({"over_net_bytes": link.came()} if link else {})}
         if run.trace is None:
             return told
         sys.stderr.write(render(run.trace, width=100) + "\n")
@@ -98,6 +101,11 @@ def _fill(plan: Plan, bundle: Path, home: Path) -> None:
     )
     if filling.wait():
         raise PlatformError("the store could not be filled", fix=f"Try it out: coldstart doctor {plan.store}")
+
+
+def _link(wish: Wish) -> AbstractContextManager[Proxy | None]:
+    """To everybody else's; a hub of ours has its own."""
+    return Proxy(wish.net_bytes_s) if wish.net_bytes_s and not wish.hub else nullcontext()
 
 
 @contextmanager

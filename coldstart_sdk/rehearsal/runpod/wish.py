@@ -48,6 +48,7 @@ class Wish:
     state: str = "empty"
     hub: str | None = None
     net_bytes_s: float | None = None
+    """Of that hub's link; without one, of the link to whatever the worker asks."""
     disk_bytes_s: float | None = None
     image: str | None = None
     """Whose root the worker runs in; None: it runs here."""
@@ -94,11 +95,6 @@ def _state(said: str | None, plan: Plan) -> str:
 
 
 def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) -> None:
-    if wish.net_bytes_s and not wish.hub:
-        raise UsageError(
-            "net is the speed of a hub of ours, and none is named",
-            fix="Add --hub DIR, a folder of org/name/files with the weights.",
-        )
     if wish.hub and not Path(wish.hub).is_dir():
         raise UsageError(f"hub={wish.hub[:80]} is no folder", fix="Name one of org/name/files.")
     if wish.state == "volume" and plan.volume is None:
