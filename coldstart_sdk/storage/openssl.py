@@ -3,7 +3,8 @@
 Python's own `ssl` gives one record of 16 KB at a time and takes the interpreter's lock around each, so
 streams wait for one another. Two of OpenSSL's filters on top of each other fill a whole buffer in one call
 without the lock. What is trusted, which ciphers are offered and how a host's name is checked are as the `ssl`
-of Python 3.10 decides them. Where a Python hides its OpenSSL, `context` is None, and `tls.TlsWire` serves.
+of Python 3.10 decides them; of TLS 1.3's, AES with 128 bits goes first, which both sides compute sooner.
+Where a Python hides its OpenSSL, `context` is None, and `tls.TlsWire` serves.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _AT_ONCE_BYTES = 4096
 """From here on the filter reads past its own buffer, until ours is full."""
 _CIPHERS = b"@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """As Python 3.10 and later set them."""
+_SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 # From openssl/ssl.h, bio.h and x509_vfy.h; the same in 1.1 and 3.x.
 _SET_READ_AHEAD, _SET_NAME, _SET_LEAST_VERSION, _TLS_1_2 = 41, 55, 123, 0x0303
 _VERIFY_PEER, _NO_PARTIAL_WILDCARDS = 1, 4
@@ -38,6 +40,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_verify": (None, (_P, _I, _P)),
     "SSL_CTX_set_default_verify_paths": (_I, (_P,)),
     "SSL_CTX_set_cipher_list": (_I, (_P, _S)),
+    "SSL_CTX_set_ciphersuites": (_I, (_P, _S)),
     "SSL_CTX_set_default_read_buffer_len": (None, (_P, _Z)),
     "SSL_new": (_P, (_P,)),
     "SSL_free": (None, (_P,)),
@@ -73,6 +76,7 @@ class Context:
         self.pointer = library.SSL_CTX_new(library.TLS_client_method())
         trusted = library.SSL_CTX_set_default_verify_paths(self.pointer)
         offered = library.SSL_CTX_set_cipher_list(self.pointer, _CIPHERS)
+        offered = offered and library.SSL_CTX_set_ciphersuites(self.pointer, _SUITES)
         least = library.SSL_CTX_ctrl(self.pointer, _SET_LEAST_VERSION, _TLS_1_2, None)
         if not (trusted and offered and least):
             raise ssl.SSLError(1, "OpenSSL could not be set up")

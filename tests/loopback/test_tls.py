@@ -52,6 +52,22 @@ def test_this_python_lets_its_openssl_be_used() -> None:
     assert openssl.context() is not None
 
 
+def test_the_cipher_that_costs_least_is_asked_for_first(
+    certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+    chosen: list[tuple[str, str, int] | None] = []
+    with _serving(certificate, lambda peer: chosen.append(peer.cipher())) as port:
+        shared = openssl.context()
+        assert shared is not None
+        wire = openssl.NativeTlsWire(socket.create_connection(("127.0.0.1", port)), shared, "127.0.0.1")
+        wire.bound(10)
+        wire.fill(memoryview(bytearray(1)))
+        wire.close()
+
+    assert chosen == [("TLS_AES_128_GCM_SHA256", "TLSv1.3", 128)]
+
+
 @pytest.mark.parametrize("size", [1, 4096, 4097, 16384, 1 << 20, len(DATA)])
 def test_what_was_sent_fills_the_buffer_whole(
     wired: Callable[[int], Wire], certificate: tuple[str, str], size: int
@@ -224,6 +240,7 @@ def _serving(
     """A port at which one client is served under TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # as nginx, and most others
     if most is not ssl.TLSVersion.MAXIMUM_SUPPORTED:
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.TLSv1
