@@ -10,8 +10,10 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from coldstart_sdk.backends.runpod.image import build_and_push
 from coldstart_sdk.rehearsal.hub import Hub
 from coldstart_sdk.rehearsal.runpod.jobs import Jobs
 from coldstart_sdk.rehearsal.runpod.process import Process
-from tests.commands import coldstart
+from tests.commands import PROGRAM, coldstart
 from tests.images import a_real_registry
 
 NEEDED = ("buildah", "debootstrap", "docker-registry", "skopeo")
@@ -39,7 +41,9 @@ from coldstart_sdk import Weights, endpoint, hook, warm_model
 @warm_model(name="voice", weights={"w": Weights.hf("org/w")}, place="image", secrets=["HF_TOKEN"])
 class Voice:
     @hook.load
-    def load(self, weights): self.word = (weights["w"].path / "word.txt").read_text()
+    def load(self, weights):
+        self.size = len((weights["w"].path / "model.bin").read_bytes())
+        self.word = (weights["w"].path / "word.txt").read_text()
     @endpoint
     def speak(self, text: str) -> str: return f"{self.word} {text}"
 """
@@ -167,6 +171,39 @@ def test_the_image_is_built_and_its_worker_answers(
         *("COMPLETED", "heavy you", "in order"),
     )
     assert Path(told.data["trace"]).is_file()
+    slow = coldstart(*asked, second, "--disk", "1MB/s")
+    assert slow.code == 0, slow.err
+    assert slow.data["result"] == "heavy you"
+    assert slow.data["ready_s"] > 1.5 > told.data["ready_s"]  # two baked megabytes are read
+    killed = coldstart(*asked, second, "--disk", "100kB/s", "--set", "limit=3", "--set", "grace=1")
+    assert (killed.code, killed.data["job"]) == (6, "IN_PROGRESS"), killed
+    assert mounted() == []
+    assert_ctrl_c_leaves_nothing(*asked, second, "--disk", "100kB/s")
     other_bundle = coldstart(*asked, first)
     assert other_bundle.code == 8
     assert "not built of this bundle" in other_bundle.out + other_bundle.err
+
+
+def assert_ctrl_c_leaves_nothing(*arguments: str) -> None:
+    before = run("buildah", "containers", "-q")
+    rehearsal = subprocess.Popen(
+        [str(PROGRAM), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while len(mounted()) < 2:  # the worker's disk, and what was baked
+        assert rehearsal.poll() is None
+        time.sleep(0.05)
+    time.sleep(1.0)  # the worker is in its start
+    os.killpg(rehearsal.pid, signal.SIGINT)
+
+    assert rehearsal.wait(60) != 0
+    assert mounted() == []
+    assert run("buildah", "containers", "-q") == before
+
+
+def mounted() -> list[str]:
+    """Disks of a chosen speed."""
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return [line for line in lines if "/coldstart-rehearsal-" in line and "fuse" in line.split()[2]]

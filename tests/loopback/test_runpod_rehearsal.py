@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -256,7 +258,7 @@ def test_a_store_that_an_earlier_worker_filled_is_read_on_an_empty_disk(tmp_path
         (("--state", "store"), "--store"),
         (("--state", "baked"), 'place="image"'),
         (("--disk", "fast"), "1Gbit"),
-        (("--disk", "1GB/s", "--image", "voice"), "outside of an image"),
+        (("--set", "python=other", "--image", "voice"), "outside of an image"),
         (("--image", "localhost/not/there"), "buildah images"),
         (("--fault", "flood"), "terminated"),
         (("--hub", "nowhere"), "org/name/files"),
@@ -303,6 +305,20 @@ def test_a_disk_of_a_chosen_speed_needs_bindfs(tmp_path: Path) -> None:
 
     assert ended.code == 8
     assert "apt install bindfs" in ended.problems[0]["fix"]
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="could not import 'root': somebody else cannot be tried out")
+def test_a_disk_in_an_images_root_needs_root() -> None:
+    program = """
+import os
+from coldstart_sdk.rehearsal.runpod.wish import read
+from tests.loopback.test_runpod_rehearsal import PLANNED
+os.setuid(65534)
+read({"image": "voice", "disk": "1GB/s"}, PLANNED)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert b"disk with image needs root" in ended.stderr
 
 
 @WITH_BINDFS

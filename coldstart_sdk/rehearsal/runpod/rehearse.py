@@ -41,7 +41,7 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
         )
     with tempfile.TemporaryDirectory(prefix="coldstart-rehearsal-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        room = Root(plan, bundle, folder, wish.image) if wish.image else Folder(plan, bundle, folder, wish)
+        room = Root(plan, bundle, folder, wish) if wish.image else Folder(plan, bundle, folder, wish)
         origin, link = stack.enter_context(_hub(wish)), stack.enter_context(_link(wish))
         _prepare(room, plan, bundle, wish, origin)
         through = link.environment((jobs.HOST, *own_names(plan))) if link else {}

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -99,21 +99,23 @@ class Folder:
 class Root:
     """The root of an image that buildah built or pulls, with the network and the clock of this machine."""
 
-    def __init__(self, plan: Plan, bundle: Path, folder: Path, image: str) -> None:
+    def __init__(self, plan: Plan, bundle: Path, folder: Path, wish: Wish) -> None:
         if shutil.which(_BUILDAH) is None:
             raise PlatformError(
                 "an image's root is entered with buildah, and it is not here",
                 fix="Install it (apt install buildah), or leave image out: the bundle then runs here.",
             )
         self._plan = plan
-        self._image = image
+        self._image = str(wish.image)
+        self._disk_bytes_s = wish.disk_bytes_s
         self._made = folder / "made"
+        self._slow = folder / "slow"
         for name in ("volume", "said"):
             (self._made / name).mkdir(parents=True)
         (self._made / "said/plan.json").write_text(_for_here(bundle))
         self.empty()
         with self._container() as container:
-            _refuse_another_bundle(container, bundle, image)
+            _refuse_another_bundle(container, bundle, self._image)
 
     @property
     def home(self) -> Path:
@@ -125,17 +127,35 @@ class Root:
 
     @contextmanager
     def worker(self, env: Mapping[str, str]) -> Iterator[Process]:
-        with self._container() as container:
+        with self._container() as container, self._folders(container) as folders:
             told = {} if self._plan.volume or dockerfile.baked(self._plan) else {"COLDSTART_HOME": _DISK}
             self._write({**env, **told})
-            mounts = [f"{self._made}/disk:{_DISK}", f"{self._made}/said:{_SAID}:ro"]
+            mounts = [f"{folder}:{place}" for place, folder in folders.items()]
+            mounts += [f"{self._made}/said:{_SAID}:ro"]
             mounts += [f"{self._made}/said/plan.json:{dockerfile.APP}/plan.json:ro"]
-            mounts += [f"{self._made}/volume:{CAPABILITIES.volume_path}"] if self._plan.volume else []
             options = [word for mount in mounts for word in ("--volume", mount)]
             entered = ["sh", "-c", f'set -a; . {_SAID}/env; exec "$@"', "sh", *_command_of(container)]
             command = [_BUILDAH, "run", *_ISOLATED, *options, container, "--", *entered]
             with Contained(command, self._made, dict(os.environ)) as process:
                 yield process
+
+    @contextmanager
+    def _folders(self, container: str) -> Iterator[Mapping[str, Path]]:
+        """What a disk's speed holds for: place in the root → the folder of this machine that is there."""
+        volume = CAPABILITIES.volume_path if self._plan.volume else None
+        made = {_DISK: "disk", **({volume: "volume"} if volume else {})}
+        if self._disk_bytes_s is None:
+            yield {place: self._made / name for place, name in made.items()}
+            return
+        with ExitStack() as stack:
+            stack.enter_context(slowed(self._made, self._slow, self._disk_bytes_s))
+            folders = {place: self._slow / name for place, name in made.items()}
+            if dockerfile.baked(self._plan):
+                inside = Path(_buildah("mount", container).strip()) / dockerfile.MODELS.lstrip("/")
+                stack.callback(_buildah, "umount", container)
+                folders[dockerfile.MODELS] = self._slow.with_name("models")
+                stack.enter_context(slowed(inside, folders[dockerfile.MODELS], self._disk_bytes_s))
+            yield folders
 
     def _write(self, env: Mapping[str, str]) -> None:
         """In a file that only we can read: a command line is everybody's to see."""

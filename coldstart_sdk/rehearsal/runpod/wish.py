@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,10 +112,15 @@ def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) 
             f"fault={wish.fault} is of a queue, and this endpoint has none",
             fix="Take fault=terminated, or declare the mode queue.",
         )
-    if wish.image and (clash := said.keys() & {"python", "disk"}):
+    if wish.image and "python" in said:
         raise UsageError(
-            f"{min(clash)} is of a worker outside of an image",
-            fix=f"Leave out {min(clash)} or image: an image has a Python and a root of its own.",
+            "python is of a worker outside of an image",
+            fix="Leave out python or image: an image has a Python of its own.",
+        )
+    if wish.image and wish.disk_bytes_s and os.geteuid():
+        raise UsageError(
+            "disk with image needs root: nobody else may mount into a root",
+            fix="Run it as root, or leave out disk or image.",
         )
 
 
