@@ -228,8 +228,8 @@ class _Way:
     def _send(self, piece: bytes | memoryview) -> None:
         if self._over.wait(max(bucket.take(len(piece)) for bucket in self._buckets)):
             raise ConnectionAbortedError("the proxy closes")
+        self._told(len(piece))  # first: whoever has them may ask at once
         self._sink.sendall(piece)
-        self._told(len(piece))
 
 
 def _head(answers: BufferedIOBase) -> bytes:
