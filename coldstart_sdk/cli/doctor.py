@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.exceptions import Exit
 
+from coldstart_sdk import entry
 from coldstart_sdk.cli import settings
 from coldstart_sdk.cli.console import GREEN, RED, YELLOW, Console
 from coldstart_sdk.cli.findings import Finding, Level, ok, problem
@@ -74,7 +75,8 @@ def _findings(file: str | None) -> Iterator[Finding]:
     spec: Spec | None = None
     said = settings.Settings()
     try:
-        said = settings.of_project(Path(file).resolve().parent if file else Path.cwd())
+        project = entry.parse(file)[0].resolve().parent if file else Path.cwd()
+        said = settings.of_project(project)
         if file is not None:
             from coldstart_sdk.cli import prepare  # noqa: PLC0415 - as above
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from coldstart_sdk import entry
 from coldstart_sdk.cli import observing, prepare, settings
 from coldstart_sdk.cli.console import YELLOW, Console
 from coldstart_sdk.cli.story import Story
@@ -45,7 +46,7 @@ def command(console: Console, file: str, *, update: bool, observe: bool, home: s
     """
     import os  # noqa: PLC0415 - for the settings alone
 
-    project = Path(file.partition(":")[0]).resolve().parent
+    project = entry.parse(file)[0].resolve().parent
     place = settings.home(home, os.environ, settings.of_project(project))
     declared = _declared(prepare.spec_of(file, place).weights, file, may_be_none=observe)
     before = locks.of_project(project)

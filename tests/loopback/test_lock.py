@@ -114,6 +114,16 @@ def test_a_lock_holds_commit_files_sizes_digests_and_chunks(hub: Hub, project: P
     assert f"voice  added  {manifest.revision[:12]}" in said.out
 
 
+def test_a_folder_is_locked_where_its_starts_look_for_the_lock(hub: Hub, project: Project) -> None:
+    said = coldstart(
+        "lock", str(project.folder), env={**project.env, "COLDSTART_HOME": str(project.folder / "mine")}
+    )
+
+    assert said.code == 0, said.err
+    assert project.lock_.weights["voice"].manifest.revision == hub.commit("org/voice")
+    assert not (project.folder.parent / LOCK_NAME).exists()
+
+
 @pytest.mark.parametrize(
     ("beside", "mend"),
     [("model.safetensors", "exclude=['*.bin']"), ("notes.txt", "look for a safetensors file")],

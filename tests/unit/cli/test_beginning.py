@@ -104,6 +104,16 @@ def test_doctor_gives_each_finding_that_is_not_ok_its_fix(tmp_path: Path) -> Non
     }
 
 
+def test_doctor_reads_the_settings_that_lie_in_the_folder_it_is_given(tmp_path: Path) -> None:
+    folder = a_project(tmp_path / "project").parent
+    (folder / "pyproject.toml").write_text('[tool.coldstart]\nhoem = "kept"\n')
+
+    said = coldstart("doctor", str(folder), "--json")
+
+    found = [each["said"] for each in said.data["findings"] if each["about"] == "declaration"]
+    assert ["hoem" in each for each in found] == [True]
+
+
 def test_doctor_says_at_which_step_a_host_cannot_be_reached(tmp_path: Path) -> None:
     app = a_project(
         tmp_path,
