@@ -369,6 +369,23 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     assert (ended.data["job"], ended.data["ended"]) == ("FAILED", "in order")
     assert "no model" in ended.data["error"]
     assert ended.data["fix"]
+    assert 'raise RuntimeError("no model")' in ended.err  # "the log above", of which the mend speaks
+
+
+def test_a_request_that_fails_is_told_with_its_traceback_and_no_secret(tmp_path: Path) -> None:
+    spec = '(name="voice", secrets=["A_TOKEN"])'
+    broken = VOICE.replace('(name="voice")', spec).replace(
+        'return f"{self.greeting} {text}" * times', 'raise RuntimeError(__import__("os").environ["A_TOKEN"])'
+    )
+
+    app = str(a_project(tmp_path / "project", broken))
+    ended = coldstart(
+        "rehearse", app, "speak", "-i", "text=you", "--target", "runpod", env={"A_TOKEN": TOKEN}
+    )
+
+    assert ended.code == 6
+    assert 'raise RuntimeError(__import__("os")' in ended.err
+    assert TOKEN not in ended.err + ended.out
 
 
 BALANCED = VOICE.replace('(name="voice")', '(name="voice", overrides={"runpod": {"mode": "http"}})')
@@ -395,6 +412,7 @@ def test_behind_the_load_balancer_too_a_failure_is_told_with_its_reason(tmp_path
 
     assert (ended.code, ended.data["answers"]) == (6, 0)
     assert "no model" in ended.data["error"]
+    assert 'raise RuntimeError("no model")' in ended.err
     assert "has none" in faulty["error"]
     assert (terminated["answers"], terminated["ended"]) == (0, "in order")
 

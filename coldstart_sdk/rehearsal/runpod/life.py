@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from coldstart_sdk.backends.runpod.body import is_http
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
 from coldstart_sdk.plan import Plan
+from coldstart_sdk.redact import redact
 from coldstart_sdk.rehearsal import start
 from coldstart_sdk.rehearsal.runpod.behind import Behind
 from coldstart_sdk.rehearsal.runpod.bill import billed
@@ -26,6 +28,7 @@ from coldstart_sdk.rehearsal.runpod.wish import Wish
 from coldstart_sdk.trace.model import Trace
 
 _PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "AWS_ENDPOINT_URL")
+_LAST_LINES = 40
 
 
 @dataclass(kw_only=True)
@@ -64,7 +67,8 @@ class Life:
                     self._ask(behind, asked)
             except PlatformError as refused:
                 asked.error = json.dumps({"message": refused.message, "fix": refused.fix})
-            return {"answers": len(asked.results)} | self._told(worker, asked, self._ended(worker))
+            ended = self._ended(worker)
+        return {"answers": len(asked.results)} | self._told(worker, asked, ended)
 
     def _ask(self, behind: Behind, asked: _Asked) -> None:
         asked.results.append(behind.answer(self._input()))
@@ -155,6 +159,7 @@ class Life:
         if len(asked.results) > 1:
             told["results"] = asked.results
         if asked.error is not None:
+            _show_end(worker.lines)
             told |= _explained(asked.error)
         if unset := [name for name in self._plan.spec.secrets if name not in os.environ]:
             told["secrets"] = f"not set here: {', '.join(unset)}"
@@ -164,6 +169,12 @@ class Life:
         # The first caller has waited since the worker was started: what is not its start is the answer's.
         answering_s = max(0.0, (asked.first_answer_s or 0.0) - starting_s)
         return told | billed(self._plan, starting_s=starting_s, answering_s=answering_s)
+
+
+def _show_end(lines: Sequence[str]) -> None:
+    """What the worker said last, beside its failure; its reports, which are for programs, left out."""
+    for line in [line for line in lines if not line.startswith('{"')][-_LAST_LINES:]:
+        sys.stderr.write(f"  {redact(line)}\n")
 
 
 def _explained(error: object) -> dict[str, str]:
