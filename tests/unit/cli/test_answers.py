@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import wave
 from pathlib import Path
 
+from coldstart_sdk import Audio
 from coldstart_sdk.cli.answers import rows
 
 SOUND = {"base64": base64.b64encode(b"RIFF-sound").decode(), "type": "audio/wav"}
@@ -22,6 +24,29 @@ def test_each_of_several_results_has_a_row_and_a_file(tmp_path: Path) -> None:
 
     assert list(shown) == ["results 1", "results 2"]
     assert (tmp_path / "results-2.wav").is_file()
+
+
+def a_chunk(seconds: float) -> dict[str, str]:
+    sound = Audio.silence(f"{seconds}s").bytes
+    return {"base64": base64.b64encode(sound).decode(), "type": "audio/wav"}
+
+
+def test_a_stream_of_sound_is_one_sound(tmp_path: Path) -> None:
+    shown = dict(rows({"result": [a_chunk(0.5), a_chunk(0.25)]}, tmp_path / "rehearsal"))
+
+    with wave.open(str(tmp_path / "rehearsal/result.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() == 0.75
+    assert shown["result"].startswith(f"{tmp_path}/rehearsal/result.wav (audio/wav, ")
+    assert shown["result"].endswith(", 2 chunks)")
+
+
+def test_of_other_media_in_a_stream_each_is_a_file(tmp_path: Path) -> None:
+    picture = {"base64": base64.b64encode(b"a picture").decode(), "type": "image/png"}
+
+    shown = dict(rows({"result": [a_chunk(0.5), picture]}, tmp_path))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result-1.wav", "result-2.png"]
+    assert f"{tmp_path}/result-2.png (image/png, 9 B)" in shown["result"]
 
 
 def test_a_long_value_is_cut_and_says_so(tmp_path: Path) -> None:
