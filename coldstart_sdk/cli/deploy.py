@@ -11,7 +11,7 @@ from coldstart_sdk import bundle, plugins
 from coldstart_sdk.cli import foreseen, inputs, live
 from coldstart_sdk.cli.build import compiled, shown
 from coldstart_sdk.cli.console import Console
-from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.prepare import Asked, Prepared, prepare_elsewhere
 from coldstart_sdk.cli.quiet import quietly
 from coldstart_sdk.cli.verb import (
     file_argument,
@@ -34,7 +34,7 @@ from coldstart_sdk.plugins import Preview
 @file_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would change on the platform.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@target_option(required=True)
+@target_option()
 @out_option
 @settings_options
 @home_option
@@ -45,7 +45,7 @@ def command(
 
     Where the platform can say what that changes, it is shown, and done once you agree.
     """
-    prepared = prepare(Asked(file=file, **said))
+    prepared = prepare_elsewhere(Asked(file=file, **said))
     backend = plugins.backend(prepared.plan.backend)
     platform = plugins.platform(backend)
     preview = plugins.preview(backend)

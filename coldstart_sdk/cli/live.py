@@ -33,13 +33,13 @@ class Live:
 
 
 def find(model: str, target: str | None, verb: str, home: str | None) -> Live:
-    """`model` is a declaration's file, or the name that it was deployed under."""
-    is_file = ".py" in model
+    """`model` is a declaration's file, a path to its folder, or the name that it was deployed under."""
+    is_file = "." in model or "/" in model  # a name has neither
     folder = (entry.parse(model)[0].resolve() if is_file else Path.cwd() / "x").parent
     said = settings.of_project(folder)
     name = target or settings.of_environment(os.environ).target or said.target
     if name is None:
-        raise UsageError("no platform is named", fix="Add --target runpod, or --target modal.")
+        raise prepare.no_platform()
     platform = plugins.platform(plugins.backend(name), verb)
     spec = prepare.spec_of(model, settings.home(home, os.environ, said)) if is_file else None
     return Live(app=spec.name if spec else model, target=name, platform=platform, spec=spec)

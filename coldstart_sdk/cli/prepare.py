@@ -20,7 +20,7 @@ from coldstart_sdk import entry, record
 from coldstart_sdk.cli import settings, watched
 from coldstart_sdk.cli.settings import Settings
 from coldstart_sdk.cli.watched import Watched
-from coldstart_sdk.errors import PlanError
+from coldstart_sdk.errors import PlanError, UsageError
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import Snapshot, Spec
 from coldstart_sdk.storage import locks
@@ -60,6 +60,17 @@ def prepare(asked: Asked, *, observed: bool = True) -> Prepared:
     if observed:
         spec = replace(spec, weights=locks.with_observed(spec.weights, locks.of_project(project)))
     return Prepared(plan=_plan(spec, target, asked, said, project), project=project, home=home, settings=said)
+
+
+def prepare_elsewhere(asked: Asked) -> Prepared:
+    """The plan of the platform that was named: where another one is meant, this machine is no default."""
+    if named_target(asked) is None:
+        raise no_platform()
+    return prepare(asked)
+
+
+def no_platform() -> UsageError:
+    return UsageError("no platform is named", fix="Add --target runpod, or --target modal.")
 
 
 def named_target(asked: Asked) -> str | None:

@@ -13,7 +13,7 @@ from coldstart_sdk import bundle, plugins
 from coldstart_sdk.cli import answers, inputs
 from coldstart_sdk.cli.build import compiled, folder_of
 from coldstart_sdk.cli.console import Console
-from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
+from coldstart_sdk.cli.prepare import Asked, Prepared, prepare_elsewhere
 from coldstart_sdk.cli.program import exit_with
 from coldstart_sdk.cli.quiet import quietly
 from coldstart_sdk.cli.verb import (
@@ -85,7 +85,7 @@ def _rehearsal_flags(function: F) -> F:
     metavar="NAME=VALUE",
     help="One argument of the request, as `run` takes it. May be repeated.",
 )
-@target_option(required=True)
+@target_option()
 @_rehearsal_flags
 @set_option
 @out_option
@@ -107,7 +107,7 @@ def command(  # noqa: PLR0913 - one name for each option
     exit code is 6; after a --fault it is 0, whatever came of it.
     """
     flags = {name: value for name in _FLAGS if (value := said.pop(name)) is not None}
-    prepared = prepare(Asked(file=file, **said))
+    prepared = prepare_elsewhere(Asked(file=file, **said))
     options = _together(chosen(pairs), flags, _request(prepared.plan.spec, endpoint, given))
     with quietly(wanted=console.quiet):
         answer = rehearsed(prepared, out, options)

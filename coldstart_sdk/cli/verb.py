@@ -60,13 +60,12 @@ def file_argument(function: F) -> F:
     return click.argument("file", metavar="FILE[:CLASS]", shell_complete=complete_file)(function)
 
 
-def target_option(*, default: str | None = None, required: bool = False) -> Callable[[F], F]:
+def target_option(*, default: str | None = None) -> Callable[[F], F]:
     return click.option(
         "--target",
         "-t",
         metavar="NAME",
         default=default,
-        required=required,
         show_default=default is not None,
         help="The backend: local, runpod, modal, or one that is installed.",
         shell_complete=_complete_target,

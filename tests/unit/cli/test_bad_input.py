@@ -149,6 +149,22 @@ ROWS = (
         id="B-19", kind="cli", build=command("plan", "app.py", "-t", "runpdo"), code=7, contains=("'runpod'",)
     ),
     Row(
+        id="rehearse-nowhere",
+        kind="cli",
+        build=command("rehearse", "app.py"),
+        code=2,
+        contains=("no platform is named", "--target runpod"),
+        lacks=("local",),
+    ),
+    Row(
+        id="deploy-nowhere",
+        kind="cli",
+        build=command("deploy", "app.py"),
+        code=2,
+        contains=("no platform is named", "--target runpod"),
+        lacks=("local",),
+    ),
+    Row(
         id="endpoint",
         kind="cli",
         build=command("run", "app.py", "speek"),
