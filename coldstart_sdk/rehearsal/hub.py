@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
+from coldstart_sdk.errors import UsageError
 from coldstart_sdk.rehearsal.faults import Fault
 from coldstart_sdk.rehearsal.link import Link
 from coldstart_sdk.rehearsal.origin import LOOPBACK, Origin
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 CDN_HOST = "127.0.0.2"
 LFS_BYTES = 1 << 20
 """Files from this size on are large ones."""
+
+
+def refuse_no_hub(said: str) -> None:
+    """A folder that somebody named, and that could be none."""
+    mend = "Name the folder in which org/name/files lie."
+    if not Path(said).is_dir():
+        raise UsageError(f"hub={said[:80]} is no folder", fix=mend)
+    if not any(Path(said).glob("*/*/*")):
+        raise UsageError(f"in hub={said[:80]} is no org/name/file", fix=mend)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,19 @@ def test_a_hub_that_is_not_ours_is_asked_over_a_link_of_a_chosen_speed(tmp_path:
     assert fetch["end_s"] - fetch["start_s"] > 0.8 * 2_000_000 / 5e6
 
 
+def test_of_what_an_image_would_bake_it_is_said_that_the_start_fetched_it(tmp_path: Path) -> None:
+    (tmp_path / "hub/org/w").mkdir(parents=True)
+    (tmp_path / "hub/org/w/model.bin").write_bytes(bytes(2_000))
+    baked = WEIGHED.replace('secrets=["HF_ENDPOINT"]', 'place="image"')
+    path = a_project(tmp_path / "project", baked)
+
+    said = coldstart("rehearse", str(path), "--target", "modal", "--json", "--hub", str(tmp_path / "hub"))
+
+    assert said.code == 0, said.err
+    assert said.data["result"] == 2_000
+    assert [note for note in said.data["notes"] if "no image is built in a rehearsal" in note]
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -121,6 +134,7 @@ def test_a_hub_that_is_not_ours_is_asked_over_a_link_of_a_chosen_speed(tmp_path:
         ("requests=many", "no number"),
         ("state=full", "state=full is not known"),
         ("net=fast", "net=fast is no speed"),
+        ("hub=nowhere", "hub=nowhere is no folder"),
     ],
 )
 def test_an_option_that_is_wrong_is_refused(tmp_path: Path, option: str, message: str) -> None:

@@ -446,6 +446,13 @@ def test_an_option_that_means_nothing_is_refused_by_name(options: dict[str, str]
         read(options, PLANNED)
 
 
+def test_a_folder_that_is_no_hub_is_refused_before_anything_starts(hub: Path) -> None:
+    assert read({"hub": str(hub)}, PLANNED).hub == str(hub)
+    for folder, why in ((hub / "nowhere", "is no folder"), (hub / "org", "is no org/name/file")):
+        with pytest.raises(UsageError, match=why):
+            read({"hub": str(folder)}, PLANNED)
+
+
 @pytest.mark.parametrize(
     ("text", "bytes_s"), [("1Gbit", 125e6), ("300 Mbit", 37.5e6), ("100MB/s", 100e6), ("8kbit", 1000.0)]
 )

@@ -28,10 +28,10 @@ from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
 from coldstart_sdk.events import Anchor, AnchorSet, Event, Noted, now
 from coldstart_sdk.plan import Plan, Stage
 from coldstart_sdk.rehearsal import start
-from coldstart_sdk.rehearsal.hub import Hub
+from coldstart_sdk.rehearsal.hub import Hub, refuse_no_hub
 from coldstart_sdk.rehearsal.link import speed
 from coldstart_sdk.rehearsal.proxy import Proxy, own_names
-from coldstart_sdk.spec import EndpointSpec, Snapshot, Spec
+from coldstart_sdk.spec import EndpointSpec, Place, Snapshot, Spec
 from coldstart_sdk.trace.build import build
 from coldstart_sdk.trace.model import Trace
 from coldstart_sdk.trace.waterfall import render
@@ -180,6 +180,8 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
     state, skip = str(said.pop("state", "")), str(said.pop("skip", ""))
     if state not in {"", *STATES}:
         raise UsageError(f"state={state[:40]} is not known", fix=f"It is one of {', '.join(STATES)}.")
+    if hub is not None:
+        refuse_no_hub(str(hub))
     if said:
         raise UsageError(
             f"a rehearsal on Modal has no option {next(iter(said))!r}",
@@ -309,6 +311,8 @@ def _told(plan: Plan, plane: Plane, folder: Path, life: _Life, *, state: str) ->
         told["restores"] = _restored(restores)
     notes = [event.message for events in starts for event in events if isinstance(event, Noted)]
     notes += plane.world.lost
+    if Place.IMAGE in plan.places.values():
+        notes.append('what place="image" bakes was fetched by this start: no image is built in a rehearsal')
     if notes:
         told["notes"] = sorted(dict.fromkeys(notes), key=lambda note: "the snapshot" not in note)
     if problems := lint(plan, folder.parent / "code"):

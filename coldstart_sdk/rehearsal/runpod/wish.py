@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from coldstart_sdk.backends.runpod import dockerfile
 from coldstart_sdk.backends.runpod.body import is_http
 from coldstart_sdk.errors import UsageError
 from coldstart_sdk.plan import Plan
+from coldstart_sdk.rehearsal.hub import refuse_no_hub
 from coldstart_sdk.rehearsal.link import speed
 
 STATES = ("empty", "warm", "volume", "store", "baked")
@@ -96,8 +96,8 @@ def _state(said: str | None, plan: Plan) -> str:
 
 
 def _refuse_what_does_not_meet(wish: Wish, said: Mapping[str, str], plan: Plan) -> None:
-    if wish.hub and not Path(wish.hub).is_dir():
-        raise UsageError(f"hub={wish.hub[:80]} is no folder", fix="Name one of org/name/files.")
+    if wish.hub is not None:
+        refuse_no_hub(wish.hub)
     if wish.state == "volume" and plan.volume is None:
         raise UsageError(
             "state=volume, and no volume is declared",
