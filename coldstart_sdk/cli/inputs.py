@@ -152,6 +152,8 @@ def _medium(parameter: Parameter, text: str) -> Any:  # noqa: ANN401 - as above
 
 def _file(parameter: Parameter, name: str) -> Path:
     path = Path(name).expanduser()
+    if path.is_dir():
+        _refuse(f"{parameter.name}: {name} is a folder", "Give the path of a file after the @.")
     if not path.is_file():  # also keeps a pipe from being waited for
         beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=1)

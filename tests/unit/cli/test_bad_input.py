@@ -186,6 +186,14 @@ ROWS = (
         contains=("'tetx'", "Did you mean 'text'", "times is not JSON", "text is missing"),
     ),
     Row(
+        id="folder-as-medium",
+        kind="cli",
+        build=command("run", "app.py", "echo", "-i", "ref=@."),
+        code=2,
+        contains=("ref: . is a folder", "path of a file"),
+        lacks=("Did you mean",),
+    ),
+    Row(
         id="argument-twice",
         kind="cli",
         build=command("run", "app.py", "-i", "text=a", "-i", "text=b"),
