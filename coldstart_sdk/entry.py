@@ -107,7 +107,7 @@ def _run(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as exc:
         del sys.modules[path.stem]
-        raise _not_importable(exc, path) from exc
+        raise _unknown_option(exc, path) or _not_importable(exc, path) from exc
     return module
 
 
@@ -140,6 +140,25 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
         if beside
         else "Mend that line; what needs weights, a GPU or the network belongs in a hook.",
         where=where,
+    )
+
+
+def _unknown_option(exc: BaseException, path: Path) -> DeclarationError | None:
+    """A keyword that something of ours does not take."""
+    import difflib  # noqa: PLC0415 - only a mistake pays for it
+    import inspect  # noqa: PLC0415 - as above
+
+    told = re.match(r"(\w+)\.(\w+)\(\) got an unexpected keyword argument '(\w+)'", str(exc))
+    function = told and getattr(getattr(sys.modules[_OURS], told[1], None), told[2], None)
+    if told is None or function is None or not isinstance(exc, TypeError):
+        return None
+    takes = [name for name in inspect.signature(function).parameters if name != "self"]
+    near = difflib.get_close_matches(told[3], takes, n=1)
+    called = told[1] if told[2] == "__init__" else f"{told[1]}.{told[2]}"
+    return DeclarationError(
+        f"{called} has no option {told[3]!r}",
+        fix=f"{f'Did you mean {near[0]}=? ' if near else ''}It takes {', '.join(takes)}.",
+        where=_own_line(exc.__traceback__, path),
     )
 
 

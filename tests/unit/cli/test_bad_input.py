@@ -428,6 +428,20 @@ ROWS = (
         contains=("a_module_that_is_not_here", "app.py:1", "pip install"),
     ),
     Row(
+        id="option-of-a-part",
+        kind="declaration",
+        build=declared("name='voice', scale=Scale(mx=2)"),
+        code=2,
+        contains=("Scale has no option 'mx'", "Did you mean max=?", "app.py:"),
+    ),
+    Row(
+        id="option-of-a-weight",
+        kind="declaration",
+        build=declared("name='voice', weights={'w': Weights.hf('org/w', revison='main')}"),
+        code=2,
+        contains=("Weights.hf has no option 'revison'", "Did you mean revision=?", "app.py:"),
+    ),
+    Row(
         id="exits",
         kind="declaration",
         build=file_with("import sys\nsys.exit(3)\n"),
