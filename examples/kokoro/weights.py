@@ -58,4 +58,6 @@ def _model(random: np.random.Generator) -> onnx.ModelProto:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:  # noqa: PLR2004 - a folder, at least
+        sys.exit("which folder? python examples/kokoro/weights.py FOLDER [BYTES]")
     write(Path(sys.argv[1]), total_bytes=int(sys.argv[2]) if len(sys.argv) > 2 else 0)  # noqa: PLR2004 - the second argument

@@ -128,4 +128,6 @@ def _write_wav2vec(repo: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:  # noqa: PLR2004 - a folder, at least
+        sys.exit("which folder? python examples/multitalk/weights.py FOLDER [BYTES]")
     write(Path(sys.argv[1]), total_bytes=int(sys.argv[2]) if len(sys.argv) > 2 else 0)  # noqa: PLR2004 - the second argument

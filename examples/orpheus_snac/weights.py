@@ -64,4 +64,6 @@ def _write_orpheus(repo: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:  # noqa: PLR2004 - a folder, at least
+        sys.exit("which folder? python examples/orpheus_snac/weights.py FOLDER [BYTES]")
     write(Path(sys.argv[1]), total_bytes=int(sys.argv[2]) if len(sys.argv) > 2 else 0)  # noqa: PLR2004 - the second argument

@@ -106,6 +106,18 @@ def test_runpod_and_modal_give_the_same_answer(
 
 
 @pytest.mark.parametrize("example", ALL, ids=ids)
+def test_weights_that_are_given_no_folder_say_how_they_are_made(example: Example) -> None:
+    for module in example.needs:
+        pytest.importorskip(module, reason=f"could not import '{module}': make examples")
+    script = EXAMPLES / example.name / "weights.py"
+
+    said = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+
+    assert said.returncode == 1
+    assert said.stderr.rstrip().endswith(f"python examples/{example.name}/weights.py FOLDER [BYTES]")
+
+
+@pytest.mark.parametrize("example", ALL, ids=ids)
 def test_a_second_start_asks_no_hub_for_bytes(
     example: Example, hubs: dict[str, Path], tmp_path: Path
 ) -> None:
