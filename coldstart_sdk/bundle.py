@@ -91,7 +91,7 @@ def check(bundle: Bundle, out: Path) -> None:
         return
     raise BundleError(
         f"the bundle is stale: {', '.join((*differs, *left)) or MANIFEST}",
-        fix=f"Build it again: coldstart build --target {bundle.target}",
+        fix=f"Build it again: coldstart build FILE --target {bundle.target}",
         where=str(out),
     )
 

@@ -129,7 +129,7 @@ def test_a_stale_bundle_is_named_file_by_file(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match=r"stale: changed\.py, gone\.py, dropped\.py") as raised:
         check(a_bundle(same_py="1", changed_py="2", gone_py="1"), tmp_path)
-    assert raised.value.fix == "Build it again: coldstart build --target local"
+    assert raised.value.fix == "Build it again: coldstart build FILE --target local"
 
 
 def test_a_bundle_that_was_never_built_is_stale(tmp_path: Path) -> None:
