@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from coldstart_sdk.cli import rig
 from coldstart_sdk.cli.console import Console
+from coldstart_sdk.cli.measure import scratch_folder
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare
 from coldstart_sdk.cli.rig import BEFORE, NOW, Rig, Setting, Side
 from coldstart_sdk.trace import figures, metrics
@@ -75,7 +75,7 @@ def compare(sides: Sequence[Side], states: Sequence[str], starts: int, console: 
     declared = sides[-1].prepared
     setting = rig.setting_above(declared.project)
     traces: dict[str, dict[str, list[Trace]]] = {state: {side.name: [] for side in sides} for state in states}
-    with tempfile.TemporaryDirectory(prefix="coldstart-against-") as scratch:
+    with scratch_folder() as scratch:
         made = Rig(Path(scratch), setting)
         with made.open(declared.project):
             for number in range(1, starts + 1):

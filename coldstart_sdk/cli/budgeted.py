@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coldstart_sdk import hold as holding
 from coldstart_sdk.cli import kept, settings, traces
 from coldstart_sdk.cli.console import GREEN, RED, Console
-from coldstart_sdk.cli.measure import Measured, Requests, measure, requests_to
+from coldstart_sdk.cli.measure import Measured, Requests, measure, requests_to, scratch_folder
 from coldstart_sdk.cli.prepare import Asked, Prepared, prepare, prepare_here
 from coldstart_sdk.cli.program import exit_with
 from coldstart_sdk.cli.rehearse import chosen
@@ -97,7 +96,7 @@ def _here(prepared: Prepared, home: str | None, requests: Requests | None, conso
     env = switched(prepared, (), ())
     if home:
         return measure(prepared, requests, env=env, told=Story(console))
-    with tempfile.TemporaryDirectory(prefix="coldstart-empty-") as empty:
+    with scratch_folder() as empty:
         return measure(replace(prepared, home=Path(empty)), requests, env=env, told=Story(console))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,11 @@ from coldstart_sdk.errors import LifecycleError
 from coldstart_sdk.events import Emit, State, StateChanged, ignore
 from coldstart_sdk.spec import EndpointSpec, Spec
 from coldstart_sdk.trace.model import Trace
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where machines are that go again with it; a worker's own upload may still be clearing up there."""
+    return tempfile.TemporaryDirectory(prefix="coldstart-machine-", ignore_cleanup_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True)

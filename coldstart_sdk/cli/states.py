@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from coldstart_sdk.cli import elsewhere
 from coldstart_sdk.cli.filling import fill
-from coldstart_sdk.cli.measure import Measured, Requests, measure
+from coldstart_sdk.cli.measure import Measured, Requests, measure, scratch_folder
 from coldstart_sdk.cli.prepare import Prepared
 from coldstart_sdk.cli.start import switched
 from coldstart_sdk.errors import StorageError, UsageError
@@ -84,7 +83,7 @@ class Machines:
         return measure(self._prepared, self._requests, env=env)
 
     def _empty(self, env: Mapping[str, str], state: str) -> Measured:
-        with tempfile.TemporaryDirectory(prefix="coldstart-bench-") as home:
+        with scratch_folder() as home:
             if state == SECOND and not self._is_filled:
                 self._fill(env)
             drop_pages(self._prepared.project)
@@ -92,8 +91,7 @@ class Machines:
 
     def _fill(self, env: Mapping[str, str]) -> None:
         """Put what a first machine fetched into the store."""
-        # A worker's own upload may still be clearing up there.
-        with tempfile.TemporaryDirectory(prefix="coldstart-bench-", ignore_cleanup_errors=True) as first:
+        with scratch_folder() as first:
             measure(replace(self._prepared, home=Path(first)), None, env=env)
             if store := self._prepared.plan.store:
                 fill(self._prepared, store=store, home=Path(first))
