@@ -10,8 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
-# How many tests run side by side.
-JOBS ?= auto
+# How many tests run side by side: they wait more than they compute.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 # Debian packages that tests need; installed by `make test` where that is allowed, and named where it is not.
 DEBIAN_PACKAGES ?= chromium docker-registry gcc openssl skopeo strace
 # And the campaign's.
