@@ -55,6 +55,11 @@ def find(module: str, qualname: str, *, folder: Path | None = None) -> type:
     return _named(import_file(path), qualname, path)
 
 
+def folder_of(reference: str) -> Path:
+    """Where the declaration lies that the reference names."""
+    return parse(reference)[0].resolve().parent
+
+
 def parse(reference: str) -> tuple[Path, str | None]:
     """The file, which exists, and the class's name when one was given; a folder stands for its `app.py`."""
     file, colon, name = reference.rpartition(":")
@@ -107,7 +112,7 @@ def _run(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as exc:
         del sys.modules[path.stem]
-        raise _unknown_option(exc, path) or _not_importable(exc, path) from exc
+        raise _not_importable(exc, path) from exc
     return module
 
 
@@ -134,7 +139,7 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
             where=where,
         )
     beside = isinstance(exc, ImportError) and "relative import" in str(exc)
-    return DeclarationError(
+    return _unknown_option(exc, where) or DeclarationError(
         f"{path.name} cannot be imported: {type(exc).__name__}: {exc}",
         fix="Import what lies beside the file by its own name, without the dot: from voices import VOICES."
         if beside
@@ -143,7 +148,7 @@ def _not_importable(exc: BaseException, path: Path) -> ColdstartError:
     )
 
 
-def _unknown_option(exc: BaseException, path: Path) -> DeclarationError | None:
+def _unknown_option(exc: BaseException, where: str | None) -> DeclarationError | None:
     """A keyword that something of ours does not take."""
     import difflib  # noqa: PLC0415 - only a mistake pays for it
     import inspect  # noqa: PLC0415 - as above
@@ -158,7 +163,7 @@ def _unknown_option(exc: BaseException, path: Path) -> DeclarationError | None:
     return DeclarationError(
         f"{called} has no option {told[3]!r}",
         fix=f"{f'Did you mean {near[0]}=? ' if near else ''}It takes {', '.join(takes)}.",
-        where=_own_line(exc.__traceback__, path),
+        where=where,
     )
 
 

@@ -1,14 +1,17 @@
 """The log that hooks write to: from INFO on, plain lines on stderr, unless the user has set up logging.
 
-Only our own logger, `coldstart`, is ever touched.
+Only our own logger, `coldstart`, is ever touched. And the end of a worker's log, for whoever it failed.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
+from collections.abc import Iterable
 
 OURS = "coldstart"
+_LAST_LINES = 40
 _FORM = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -21,6 +24,12 @@ def logger(name: str) -> logging.Logger:
         if not ours.handlers:
             ours.addHandler(_Plain())
     return logging.getLogger(f"{OURS}.{name}")
+
+
+def show_end(lines: Iterable[str]) -> None:
+    """The last of what a worker said, beside its failure."""
+    for line in deque(lines, maxlen=_LAST_LINES):
+        sys.stderr.write(f"  {line}\n")
 
 
 class _Plain(logging.Handler):

@@ -75,7 +75,7 @@ def _findings(file: str | None) -> Iterator[Finding]:
     spec: Spec | None = None
     said = settings.Settings()
     try:
-        project = entry.parse(file)[0].resolve().parent if file else Path.cwd()
+        project = entry.folder_of(file) if file else Path.cwd()
         said = settings.of_project(project)
         if file is not None:
             from coldstart_sdk.cli import prepare  # noqa: PLC0415 - as above

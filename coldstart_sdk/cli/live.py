@@ -35,8 +35,7 @@ class Live:
 def find(model: str, target: str | None, verb: str, home: str | None) -> Live:
     """`model` is a declaration's file, a path to its folder, or the name that it was deployed under."""
     is_file = "." in model or "/" in model  # a name has neither
-    folder = (entry.parse(model)[0].resolve() if is_file else Path.cwd() / "x").parent
-    said = settings.of_project(folder)
+    said = settings.of_project(entry.folder_of(model) if is_file else Path.cwd())
     name = target or settings.of_environment(os.environ).target or said.target
     if name is None:
         raise prepare.no_platform()

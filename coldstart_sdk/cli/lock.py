@@ -46,7 +46,7 @@ def command(console: Console, file: str, *, update: bool, observe: bool, home: s
     """
     import os  # noqa: PLC0415 - for the settings alone
 
-    project = entry.parse(file)[0].resolve().parent
+    project = entry.folder_of(file)
     place = settings.home(home, os.environ, settings.of_project(project))
     declared = _declared(prepare.spec_of(file, place).weights, file, may_be_none=observe)
     before = locks.of_project(project)

@@ -51,8 +51,7 @@ def prepare(asked: Asked, *, observed: bool = True) -> Prepared:
 
     What the lock says that load was seen to fetch belongs to the weights, unless not `observed`.
     """
-    path, _ = entry.parse(asked.file)
-    project = path.resolve().parent
+    project = entry.folder_of(asked.file)
     said = settings.of_project(project)
     home = settings.home(asked.home, os.environ, said)
     target = named_target(asked) or "local"
@@ -75,7 +74,7 @@ def no_platform() -> UsageError:
 
 def named_target(asked: Asked) -> str | None:
     """The one that the command line, the environment or the project names, in this order."""
-    project = entry.parse(asked.file)[0].resolve().parent
+    project = entry.folder_of(asked.file)
     said = (settings.of_environment(os.environ), settings.of_project(project))
     return asked.target or next((each.target for each in said if each.target), None)
 

@@ -41,7 +41,7 @@ def again_and_again(reference: str, console: Console, *ours: str | None) -> NoRe
 
     `ours` are the files that the command itself writes, whose change is none.
     """
-    project = entry.parse(reference)[0].resolve().parent
+    project = entry.folder_of(reference)
     home = settings.home(None, os.environ, settings.of_project(project))
     kept = frozenset({home, *(Path(path).resolve() for path in ours if path)})
     stop = _Stop()

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,16 @@ def refuse_no_hub(said: str) -> None:
         raise UsageError(f"hub={said[:80]} is no folder", fix=mend)
     if not any(Path(said).glob("*/*/*")):
         raise UsageError(f"in hub={said[:80]} is no org/name/file", fix=mend)
+
+
+@contextmanager
+def named(folder: str | None, rate_bytes_s: float | None) -> Iterator[Mapping[str, str]]:
+    """What sends a process to a hub over that folder; nothing where none was named."""
+    if folder is None:
+        yield {}
+        return
+    with Hub(folder, rate_bytes_s=rate_bytes_s, process=True) as hub:
+        yield {"HF_ENDPOINT": hub.endpoint}
 
 
 @dataclass(frozen=True, kw_only=True)

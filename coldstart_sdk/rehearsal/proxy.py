@@ -10,7 +10,6 @@ Whoever has a proxy of their own has it because there is no other way out: it is
 
 from __future__ import annotations
 
-import base64
 import http.client
 import os
 import socket
@@ -18,11 +17,11 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from io import BufferedIOBase
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from coldstart_sdk.errors import UsageError
@@ -31,6 +30,7 @@ from coldstart_sdk.rehearsal.child import Child, orders, reply
 from coldstart_sdk.rehearsal.link import Bucket, Link
 from coldstart_sdk.rehearsal.origin import LOOPBACK
 from coldstart_sdk.rehearsal.serving import Handler, Server
+from coldstart_sdk.storage.http import proxy_authorization
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,6 +54,11 @@ def own_names(plan: Plan) -> tuple[str, ...]:
     named = (os.environ.get(name, "") for name in (*_ADDRESSES, *plan.spec.secrets))
     said = "\n".join((plan.to_json(), *named))
     return tuple(name for name in _OWN if name not in said)
+
+
+def link(rate_bytes_s: float | None, *, hub: str | None) -> AbstractContextManager[Proxy | None]:
+    """The one that was asked for, to everybody else's; a hub of ours has its own."""
+    return Proxy(rate_bytes_s) if rate_bytes_s and not hub else nullcontext()
 
 
 class Proxy:
@@ -166,7 +171,7 @@ class _Handler(Handler):
         """The head that goes on: with the whole address only where another proxy is to read it."""
         target = self.path if own else "/" + [*self.path.split("/", 3), ""][3]
         said = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_ONE_HOP]
-        said += [("Connection", "close"), *_authorization(own).items()]
+        said += [("Connection", "close"), *proxy_authorization(own).items()]
         lines = [f"{self.command} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in said), "", ""]
         return "\r\n".join(lines).encode("latin-1")
 
@@ -262,7 +267,7 @@ def _connect(asked: SplitResult, own: SplitResult | None, *, is_tunnel: bool) ->
     else:
         through = http.client.HTTPConnection(own.hostname or "", own.port, timeout=_CONNECT_S)
         if is_tunnel:
-            through.set_tunnel(*at, headers=_authorization(own))
+            through.set_tunnel(*at, headers=proxy_authorization(own))
         through.connect()
         connected = through.sock
     connected.settimeout(None)
@@ -277,13 +282,6 @@ def _own_proxy(scheme: str, asked: SplitResult) -> SplitResult | None:
     if not proxy or proxy_bypass(asked.netloc.rpartition("@")[2]):
         return None
     return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-
-
-def _authorization(own: SplitResult | None) -> dict[str, str]:
-    if own is None or own.username is None:
-        return {}
-    said = f"{unquote(own.username)}:{unquote(own.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
 
 
 def _refuse_what_cannot_be_gone_through() -> None:

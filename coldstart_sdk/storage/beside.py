@@ -130,7 +130,7 @@ class Beside:
         process = self._process
         if self.owner == os.getpid() and not self._was_asked:
             process.kill()
-        if self.owner == os.getpid():
+        elif self.owner == os.getpid():
             with suppress(GoneError):
                 self._say(End())
         for pipe in (process.stdin, process.stdout if self.owner != os.getpid() else None):

@@ -1,7 +1,7 @@
 """HTTP as a byte path: one ranged GET at a time on connections that stay open.
 
 Says only what it can prove: an answer comes with its status, its headers and a body that is known to be
-short when it is. What a status means for a file is decided in `transfer`. Addresses may be signed; messages
+short when it is. What a status means for a file is decided in `source`. Addresses may be signed; messages
 hold `Address.shown`.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.storage import http1
@@ -53,13 +53,19 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The head of a response, and its body still to be read."""
+    """A response, its body still to be read."""
 
-    status: int
-    headers: Headers
     body: Response
     address: Address
     """Where the answer came from, after redirects."""
+
+    @property
+    def status(self) -> int:
+        return self.body.status
+
+    @property
+    def headers(self) -> Headers:
+        return self.body.headers
 
     @property
     def etag(self) -> str | None:
@@ -253,9 +259,7 @@ class _Connection:
         target = at.target if self.to_proxy is None else f"{at.scheme}://{at.named}{at.target}"
         http1.send(self.wire, method, target, at.named, told, body)
         self.answer = Response(self.wire, method)
-        return Answer(
-            status=self.answer.status, headers=self.answer.headers, body=self.answer, address=address
-        )
+        return Answer(body=self.answer, address=address)
 
 
 def shown(url: str) -> str:
@@ -271,7 +275,7 @@ def _opened(at: _At, network: Network) -> _Connection:
     connected = socket.create_connection(to, CONNECT_S)
     try:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        entry = {} if through is None else _proxy_authorization(through.username, through.password)
+        entry = proxy_authorization(through)
         if at.scheme == "http":
             return _Connection(wire=Wire(connected), to_proxy=None if through is None else entry)
         if through is not None:
@@ -299,15 +303,14 @@ def _proxy(at: _At) -> str | None:
     return None if proxy_bypass(f"{at.host}:{at.port}") else proxy
 
 
-def _proxy_authorization(user: str | None, password: str | None) -> dict[str, str]:
-    if user is None:
+def proxy_authorization(through: SplitResult | None) -> dict[str, str]:
+    """Who we are, for a proxy whose address says so."""
+    if through is None or through.username is None:
         return {}
     import base64  # noqa: PLC0415 - only where a proxy asks who we are
 
-    return {
-        "Proxy-Authorization": "Basic "
-        + base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
-    }
+    said = f"{unquote(through.username)}:{unquote(through.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
 
 
 def _redirected(here: Address, answer: Answer) -> Address:

@@ -28,9 +28,6 @@ class Wire:
         self._socket.settimeout(None)
         wait_at_most(self._socket, stall_s)
 
-    def setsockopt(self, level: int, name: int, value: int) -> None:
-        self._socket.setsockopt(level, name, value)
-
     def sendall(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)

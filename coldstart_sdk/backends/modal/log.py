@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +16,6 @@ from coldstart_sdk.redact import redact
 
 MARK = "coldstart "
 """What each line of ours begins with."""
-_LAST_LINES = 40
 _AMONG_MANY = threading.Lock()
 
 
@@ -55,12 +53,6 @@ def read(lines: Iterable[str]) -> Iterator[str]:
             yield from _sentences(json.loads(line.removeprefix(MARK)))
         except (ValueError, KeyError, TypeError):
             yield line  # of another version, or cut
-
-
-def show_end(sentences: Iterable[str]) -> None:
-    """The last of them, beside an error."""
-    for sentence in deque(sentences, maxlen=_LAST_LINES):
-        sys.stderr.write(f"  {sentence}\n")
 
 
 def _sentences(event: dict[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from coldstart_sdk.backends.modal import call, log, release, sample
 from coldstart_sdk.backends.modal.compile import MODULE, class_name
 from coldstart_sdk.backends.modal.refuse import TAG
 from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
+from coldstart_sdk.logs import show_end
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.spec import Snapshot
 from coldstart_sdk.trace.model import Trace
@@ -54,7 +55,7 @@ def deploy(plan: Plan, bundle: Path) -> Mapping[str, Any]:
 def _show_log(app: str) -> None:
     """What its worker said, while Modal still has it."""
     with suppress(PlatformError):
-        log.show_end(logs(app, follow=False))
+        show_end(logs(app, follow=False))
 
 
 def _smoke(plan: Plan, bundle: Path) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -26,11 +25,10 @@ from coldstart_sdk.backends.modal.compile import class_name
 from coldstart_sdk.backends.modal.lint import lint
 from coldstart_sdk.errors import ColdstartError, PlatformError, UsageError
 from coldstart_sdk.events import Anchor, AnchorSet, Event, Noted, now
+from coldstart_sdk.logs import show_end
 from coldstart_sdk.plan import Plan, Stage
-from coldstart_sdk.rehearsal import start
-from coldstart_sdk.rehearsal.hub import Hub, refuse_no_hub
+from coldstart_sdk.rehearsal import hub, proxy, start
 from coldstart_sdk.rehearsal.link import speed
-from coldstart_sdk.rehearsal.proxy import Proxy, own_names
 from coldstart_sdk.spec import EndpointSpec, Place, Snapshot, Spec
 from coldstart_sdk.trace.build import build
 from coldstart_sdk.trace.model import Trace
@@ -99,8 +97,8 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
     forks = wish.restores if plan.snapshot is not Snapshot.NONE else 0
     env = {"COLDSTART_REHEARSE_RESTORES": str(forks), "COLDSTART_SKIP": wish.skip}
     with (
-        _origin(wish) as origin,
-        _link(wish) as link,
+        hub.named(wish.hub, wish.net_bytes_s) as origin,
+        proxy.link(wish.net_bytes_s, hub=wish.hub) as link,
         Plane(secrets=secrets, env={**env, **origin, **_through(link, plan)}) as plane,
     ):
         _deploy(plane, bundle)
@@ -114,7 +112,7 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
             life = _live(plane, plan.spec, wish)
         except ColdstartError:
             text = _write_log(bundle / start.FOLDER, plane.world.lines.chunks)
-            log.show_end(log.read(text.splitlines()))
+            show_end(log.read(text.splitlines()))
             raise
         told = _told(plan, plane, bundle / start.FOLDER, life, state=_state(wish, plan))
         return {**told, **({"over_net_bytes": link.came()} if link else {})}
@@ -173,15 +171,15 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
     """The options as they were written; every one that is not known is named."""
     said = dict(options)
     name, given = said.pop("endpoint", None), said.pop("input", None)
-    hub, net = said.pop("hub", None), said.pop("net", None)
+    folder, net = said.pop("hub", None), said.pop("net", None)
     measured = bool({"requests", "state"} & said.keys())  # a fork takes time from whoever becomes ready
     restores = _count("restores", said.pop("restores", "0" if measured else "2"))
     requests = max(1, _count("requests", said.pop("requests", "1")))
     state, skip = str(said.pop("state", "")), str(said.pop("skip", ""))
     if state not in {"", *STATES}:
         raise UsageError(f"state={state[:40]} is not known", fix=f"It is one of {', '.join(STATES)}.")
-    if hub is not None:
-        refuse_no_hub(str(hub))
+    if folder is not None:
+        hub.refuse_no_hub(str(folder))
     if said:
         raise UsageError(
             f"a rehearsal on Modal has no option {next(iter(said))!r}",
@@ -195,7 +193,7 @@ def read(options: Mapping[str, Any], spec: Spec) -> Wish:
         requests=requests,
         state=state,
         skip=skip,
-        hub=hub,
+        hub=folder,
         net_bytes_s=None if net is None else speed("net", str(net)),
     )
 
@@ -229,23 +227,9 @@ def _asked(spec: Spec, name: object, given: object) -> tuple[EndpointSpec | None
     return (None, {}) if arguments is None else (endpoint, arguments)
 
 
-@contextmanager
-def _origin(wish: Wish) -> Iterator[dict[str, str]]:
-    if wish.hub is None:
-        yield {}
-        return
-    with Hub(wish.hub, rate_bytes_s=wish.net_bytes_s, process=True) as hub:
-        yield {"HF_ENDPOINT": hub.endpoint}
-
-
-def _link(wish: Wish) -> AbstractContextManager[Proxy | None]:
-    """To everybody else's; a hub of ours has its own."""
-    return Proxy(wish.net_bytes_s) if wish.net_bytes_s and not wish.hub else nullcontext()
-
-
-def _through(link: Proxy | None, plan: Plan) -> dict[str, str]:
+def _through(link: proxy.Proxy | None, plan: Plan) -> dict[str, str]:
     """For containers: all that they ask goes over the link, but what they ask Modal."""
-    return {**link.environment(own_names(plan)), "MODAL_DISABLE_API_PROXY": "1"} if link else {}
+    return {**link.environment(proxy.own_names(plan)), "MODAL_DISABLE_API_PROXY": "1"} if link else {}
 
 
 def _deploy(plane: Plane, bundle: Path) -> None:

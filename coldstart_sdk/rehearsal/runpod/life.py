@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from coldstart_sdk.backends.runpod import limits, sample
 from coldstart_sdk.backends.runpod.body import is_http
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import now
+from coldstart_sdk.logs import show_end
 from coldstart_sdk.plan import Plan
 from coldstart_sdk.redact import redact
 from coldstart_sdk.rehearsal import start
@@ -28,7 +28,6 @@ from coldstart_sdk.rehearsal.runpod.wish import Wish
 from coldstart_sdk.trace.model import Trace
 
 _PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", "AWS_ENDPOINT_URL")
-_LAST_LINES = 40
 
 
 @dataclass(kw_only=True)
@@ -173,8 +172,7 @@ class Life:
 
 def _show_end(lines: Sequence[str]) -> None:
     """What the worker said last, beside its failure; its reports, which are for programs, left out."""
-    for line in [line for line in lines if not line.startswith('{"')][-_LAST_LINES:]:
-        sys.stderr.write(f"  {redact(line)}\n")
+    show_end(redact(line) for line in lines if not line.startswith('{"'))
 
 
 def _explained(error: object) -> dict[str, str]:

@@ -12,17 +12,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from coldstart_sdk.errors import PlatformError
 from coldstart_sdk.events import ignore
 from coldstart_sdk.plan import Plan
-from coldstart_sdk.rehearsal import start
-from coldstart_sdk.rehearsal.hub import Hub
-from coldstart_sdk.rehearsal.proxy import Proxy, own_names
+from coldstart_sdk.rehearsal import hub, proxy, start
 from coldstart_sdk.rehearsal.runpod import jobs
 from coldstart_sdk.rehearsal.runpod.life import Life
 from coldstart_sdk.rehearsal.runpod.room import Folder, Room, Root
@@ -42,9 +40,10 @@ def rehearse(plan: Plan, bundle: Path, options: Mapping[str, Any]) -> Mapping[st
     with tempfile.TemporaryDirectory(prefix="coldstart-rehearsal-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
         room = Root(plan, bundle, folder, wish) if wish.image else Folder(plan, bundle, folder, wish)
-        origin, link = stack.enter_context(_hub(wish)), stack.enter_context(_link(wish))
+        origin = stack.enter_context(hub.named(wish.hub, wish.net_bytes_s))
+        link = stack.enter_context(proxy.link(wish.net_bytes_s, hub=wish.hub))
         _prepare(room, plan, bundle, wish, origin)
-        through = link.environment((jobs.HOST, *own_names(plan))) if link else {}
+        through = link.environment((jobs.HOST, *proxy.own_names(plan))) if link else {}
         run = Life(plan, bundle, room, wish, {**origin, **through})
         told = {**run.live(wish.fault), **({"over_net_bytes": link.came()} if link else {})}
         if run.trace is None:
@@ -101,17 +100,3 @@ def _fill(plan: Plan, bundle: Path, home: Path) -> None:
     )
     if filling.wait():
         raise PlatformError("the store could not be filled", fix=f"Try it out: coldstart doctor {plan.store}")
-
-
-def _link(wish: Wish) -> AbstractContextManager[Proxy | None]:
-    """To everybody else's; a hub of ours has its own."""
-    return Proxy(wish.net_bytes_s) if wish.net_bytes_s and not wish.hub else nullcontext()
-
-
-@contextmanager
-def _hub(wish: Wish) -> Iterator[Mapping[str, str]]:
-    if wish.hub is None:
-        yield {}
-        return
-    with Hub(wish.hub, rate_bytes_s=wish.net_bytes_s, process=True) as hub:
-        yield {"HF_ENDPOINT": hub.endpoint}
