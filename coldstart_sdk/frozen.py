@@ -27,7 +27,8 @@ else:
         return decorate
 
     def _repr(self: object) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        fields = self.__dataclass_fields__.values()
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in fields if field.repr)
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def _eq(self: object, other: object) -> bool:

@@ -15,18 +15,18 @@ A worker never scans entry points for what is ours.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from coldstart_sdk.bundle import Bundle
 from coldstart_sdk.errors import PluginError, Problem
-from coldstart_sdk.plan import Capabilities, Note, Plan
+from coldstart_sdk.frozen import dataclass
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from coldstart_sdk.bundle import Bundle
+    from coldstart_sdk.plan import Capabilities, Note, Plan
 
 BACKENDS = "coldstart.backends"
 STORES = "coldstart.stores"
@@ -202,6 +202,8 @@ def found(group: str = BACKENDS) -> tuple[Found, ...]:
 
 def backend(name: str) -> Backend:
     """The backend of that name."""
+    from coldstart_sdk.plan import Capabilities  # noqa: PLC0415 - who only wants a store does without
+
     plugin, point = _load(BACKENDS, name)
     if not isinstance(plugin, Backend) or not isinstance(plugin.capabilities, Capabilities):
         raise PluginError(
@@ -342,6 +344,8 @@ def _nearest(name: str, points: tuple[EntryPoint, ...]) -> str:
     names = list(dict.fromkeys(point.name for point in points))
     if not names:
         return "None is installed: install coldstart-sdk again, and what brings the one you want."
+    import difflib  # noqa: PLC0415 - only for a name that nobody has
+
     near = difflib.get_close_matches(name, names, n=1)
     have = f"There are {', '.join(names)}."
     return f"Did you mean {near[0]!r}? {have}" if near else have

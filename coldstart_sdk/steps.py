@@ -48,6 +48,8 @@ class Site:
     """Where a volume is mounted."""
     platform_cache: Path | None = None
     """Where the platform keeps models of the hub, in folders called `models--org--name`."""
+    alone: bool = False
+    """Whether weights are fetched and nothing is done beside it."""
 
 
 _OURS = Path(__file__).parent
@@ -190,6 +192,7 @@ class Steps:
             locked=locks.manifest_of(self._lock, step.target, declared),
             here=tiers.own_place(places, self.site.home),
             tree=places.tree,
+            alone=self.site.alone,
         )
         with self._arrivals:
             self.made.weights[step.target] = weight

@@ -62,6 +62,7 @@ class Syncing:
     project: Path
     events: list[Event] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    alone: bool = False
 
     def run(
         self,
@@ -84,6 +85,7 @@ class Syncing:
             tiers=tiers,
             locked=locked,
             tree=tree,
+            alone=self.alone,
         )
 
     def of(self, kind: type[E]) -> list[E]:

@@ -80,6 +80,7 @@ def _sync(order: Order, weight: WeightSpec, places: Sequence[Tier] = ()) -> None
         emit=ignore,
         cancelled=threading.Event(),
         tiers=places,
+        alone=True,
     )
 
 

@@ -64,7 +64,8 @@ class Moving:
         self._story = Story(console)
         self._telling = threading.Lock()
         self._steps = Steps(
-            prepared.plan, Site(project=prepared.project, home=prepared.home, emit=self._tell)
+            prepared.plan,
+            Site(project=prepared.project, home=prepared.home, emit=self._tell, alone=True),
         )
 
     @property

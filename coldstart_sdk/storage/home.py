@@ -21,10 +21,10 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 
 _ROOMS = (
     "blobs/sha256",

@@ -12,11 +12,12 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.storage import http1
 from coldstart_sdk.storage.http1 import Headers, ProtocolError, Response
 from coldstart_sdk.storage.transient import TransientError
@@ -238,28 +239,28 @@ class _At:
         return f"[{host}]" if ":" in host else host
 
 
-@dataclass(kw_only=True)
 class _Connection:
     """One that is open, and the answer that came last."""
 
-    wire: Wire
-    to_proxy: Mapping[str, str] | None = None
-    """The headers for a proxy that fetches plain HTTP for us; None where there is none in between."""
-    answer: Response | None = None
+    def __init__(self, wire: Wire, *, to_proxy: Mapping[str, str] | None = None) -> None:
+        """`to_proxy`: headers for a proxy that fetches plain HTTP for us; None: there is none in between."""
+        self.wire = wire
+        self._to_proxy = to_proxy
+        self._answer: Response | None = None
 
     @property
     def is_free(self) -> bool:
-        return self.answer is None or self.answer.leaves_the_connection_free
+        return self._answer is None or self._answer.leaves_the_connection_free
 
     def ask(
         self, method: str, at: _At, address: Address, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
         said = {"User-Agent": "coldstart-sdk", "Accept-Encoding": "identity"}
-        told = {**said, **(self.to_proxy or {}), **address.headers, **headers}
-        target = at.target if self.to_proxy is None else f"{at.scheme}://{at.named}{at.target}"
+        told = {**said, **(self._to_proxy or {}), **address.headers, **headers}
+        target = at.target if self._to_proxy is None else f"{at.scheme}://{at.named}{at.target}"
         http1.send(self.wire, method, target, at.named, told, body)
-        self.answer = Response(self.wire, method)
-        return Answer(body=self.answer, address=address)
+        self._answer = Response(self.wire, method)
+        return Answer(body=self._answer, address=address)
 
 
 def shown(url: str) -> str:
@@ -277,10 +278,10 @@ def _opened(at: _At, network: Network) -> _Connection:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         entry = proxy_authorization(through)
         if at.scheme == "http":
-            return _Connection(wire=Wire(connected), to_proxy=None if through is None else entry)
+            return _Connection(Wire(connected), to_proxy=None if through is None else entry)
         if through is not None:
             _tunnel(Wire(connected), at.host_and_port, entry)
-        return _Connection(wire=network.under_tls(connected, at.host))
+        return _Connection(network.under_tls(connected, at.host))
     except BaseException:
         connected.close()
         raise

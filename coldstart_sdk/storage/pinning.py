@@ -38,7 +38,7 @@ def pinned(  # noqa: PLR0913 - what a sync needs, each by its name
     cancelled: threading.Event,
 ) -> Locked:
     """Fetch it from its origin, and say what came, with the digest of each chunk."""
-    sync(name, weight, home=home, project=project, step=step, emit=emit, cancelled=cancelled)
+    sync(name, weight, home=home, project=project, step=step, emit=emit, cancelled=cancelled, alone=True)
     rooms = Home(home)
     manifest = manifests.read_ref(rooms, ref_of(weight, project))
     if manifest is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.manifest import FileEntry
 from coldstart_sdk.storage.http import Address
 
@@ -95,11 +95,13 @@ class Limits:
     """At once into a file."""
 
     @classmethod
-    def from_environment(cls) -> Limits:
+    def from_environment(cls, *, alone: bool = False) -> Limits:
+        """Alone: nothing else wants this process's interpreter, so a second process would only cost."""
+        beside = _beside(os.environ.get("COLDSTART_FETCH_PROCESS") or Beside.AUTO.value)
         return cls(
             streams=int(_number("COLDSTART_FETCH_STREAMS", DEFAULT_STREAMS, least=1, most=MOST_STREAMS)),
             stall_s=_number("COLDSTART_FETCH_STALL_S", DEFAULT_STALL_S, least=0.1, most=600),
-            beside=_beside(os.environ.get("COLDSTART_FETCH_PROCESS") or Beside.AUTO.value),
+            beside=Beside.NEVER if alone and beside is Beside.AUTO else beside,
         )
 
 

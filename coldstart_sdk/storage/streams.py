@@ -13,11 +13,11 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from coldstart_sdk import record
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.events import Resource, now
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.manifest import FileEntry
 from coldstart_sdk.storage import blobs, chunks, partial, seen, space, suspicion
 from coldstart_sdk.storage.cancel import Cancelled, stop_if
@@ -58,30 +58,30 @@ class _LeftOut:
     why: FileError
 
 
-@dataclass(kw_only=True, eq=False)
 class _File:
-    """One file on its way; its fields are guarded by `changed`."""
+    """One file on its way; what streams share of it is guarded by `lock`."""
 
-    source: Source
-    key: str
-    started_s: float = 0.0
-    part: Part | None = None
-    turn: Turn | None = None
-    refetches: int = 0
-    left: int = 0
-    """Chunks still to come."""
-    runs: deque[range] = field(default_factory=deque)
-    """Neighbouring chunks that nobody has asked for yet; with `readers`, guarded by the transfer's lock."""
-    readers: int = 0
-    waits: bool = False
-    """For somebody else who fetches the same."""
-    is_refused: bool = False
-    """What came of it is worth nothing to whoever comes next."""
-    is_left_out: bool = False
-    expected: tuple[str, ...] = ()
-    """The digest that each chunk must have; none where they are not known."""
-    follower: Follower | None = None
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    def __init__(self, remote: RemoteFile) -> None:
+        self.source = Source(remote)
+        self.key = key_of(remote)
+        self.started_s = 0.0
+        self.part: Part | None = None
+        self.turn: Turn | None = None
+        self.refetches = 0
+        self.left = 0
+        """Chunks still to come."""
+        self.runs: deque[range] = deque()
+        """Neighbouring chunks that nobody has asked for yet; these and `readers` are the transfer's."""
+        self.readers = 0
+        self.waits = False
+        """For somebody else who fetches the same."""
+        self.is_refused = False
+        """What came of it is worth nothing to whoever comes next."""
+        self.is_left_out = False
+        self.expected = remote.chunks
+        """The digest that each chunk must have; none where they are not known."""
+        self.follower: Follower | None = None
+        self.lock = threading.Lock()
 
     @property
     def remote(self) -> RemoteFile:
@@ -136,9 +136,7 @@ class _Transfer:
         self._network = Network(stall_s=limits.stall_s)
         chunks = sum(-(-(remote.size_bytes or 1) // CHUNK_BYTES) for remote in files)
         self._patience = Patience(requests=chunks, stopped=self._stopped)
-        self._files = [
-            _File(source=Source(remote), key=key_of(remote), expected=remote.chunks) for remote in files
-        ]
+        self._files = [_File(remote) for remote in files]
         sizes = [remote.size_bytes for remote in files]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
         self._run_chunks = _run_chunks(sum(size or 0 for size in sizes), limits.streams)
@@ -315,7 +313,7 @@ class _Transfer:
 
     def _start(self, file: _File) -> None:
         part = self._part(file, file.remote.size_bytes)
-        with file.changed:
+        with file.lock:
             file.part = part
         if len(file.expected) != part.chunks or file.remote.digest is None:
             file.expected = ()
@@ -388,7 +386,7 @@ class _Transfer:
         at.begin(end)
         if file.follower is not None:
             file.follower.wake()
-        with file.changed:
+        with file.lock:
             file.left -= 1
             last = file.left == 0
         if last:

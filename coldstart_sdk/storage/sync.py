@@ -11,13 +11,14 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from coldstart_sdk import record
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.events import Emit, Resource, now
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.manifest import MANIFEST_VERSION, FileEntry, Manifest
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import blobs, manifests, names, views
@@ -50,11 +51,13 @@ def sync(  # noqa: PLR0913 - what a step knows, each by its name
     locked: Manifest | None = None,
     here: str = DISK,
     tree: str | None = None,
+    alone: bool = False,
 ) -> LocalWeight:
     """The set, verified, on this machine. Raises `cancel.Cancelled` soon after `cancelled` is set.
 
     `tiers` are asked in their order before the origin; `locked` is what the set must consist of;
     `here` is what the place of `home` is called; `tree` is where files may lie that were there before us.
+    Alone: nothing else in this process wants the interpreter meanwhile, so this process reads.
     """
     report = Report(step, emit)
     stop_if(cancelled)
@@ -70,6 +73,7 @@ def sync(  # noqa: PLR0913 - what a step knows, each by its name
         locked=locked,
         here=here,
         tree=tree,
+        alone=alone,
     )
     with mending(home):
         return one.local() if weight.origin is Origin.LOCAL else one.remote()
@@ -105,6 +109,7 @@ class _Sync:
     locked: Manifest | None
     here: str
     tree: str | None
+    alone: bool
 
     @property
     def _ref(self) -> str:
@@ -149,7 +154,7 @@ class _Sync:
         if not is_here:
             count = 0 if kept is None else len(kept.files)
             self.report.tried(self.here, hit=False, reason=_missed(lacking, count))
-        gathered = _Gathered(wanted=self.locked or (kept if self._is_pinned() else None))
+        gathered = _Gathered(self.locked or (kept if self._is_pinned() else None))
         with nullcontext() if is_here else self._foreseen(gathered.wanted):
             served = self._from_tiers(gathered, kept if is_here else None) if self.tiers else None
             if served is None and not is_here and self.tree is not None:
@@ -162,7 +167,7 @@ class _Sync:
             return nullcontext()
         from coldstart_sdk.storage import transfer  # noqa: PLC0415 - a warm start has no use for it
 
-        return transfer.foreseen(None if wanted is None else wanted.bytes)
+        return transfer.foreseen(None if wanted is None else wanted.bytes, alone=self.alone)
 
     def _from_tiers(self, gathered: _Gathered, here: Manifest | None) -> LocalWeight | None:
         """The set from the first tier that completes it; None where the origin must."""
@@ -235,7 +240,8 @@ class _Sync:
         from coldstart_sdk.storage.tiers import Asking  # noqa: PLC0415 - as above
 
         try:
-            return tier.bring(entries, Asking(home=self.home, report=self.report, cancelled=self.cancelled))
+            asking = Asking(home=self.home, report=self.report, cancelled=self.cancelled, alone=self.alone)
+            return tier.bring(entries, asking)
         except _NO_TIER as refused:
             self.report.noted(f"{self.name}: the {tier.name}: {_said(refused)}")
             # What came whole before it failed counts.
@@ -362,7 +368,7 @@ class _Sync:
         fetched = transfer.fetch(
             [remote for remote in listing.files if remote.path not in here],
             home=self.home,
-            limits=Limits.from_environment(),
+            limits=Limits.from_environment(alone=self.alone),
             report=self.report,
             cancelled=self.cancelled,
             tier=tier,
@@ -423,14 +429,14 @@ class _Sync:
         )
 
 
-@dataclass(kw_only=True)
 class _Gathered:
     """What the tiers have given so far."""
 
-    wanted: Manifest | None
-    """What the set consists of, once somebody has said it."""
-    places: dict[str, Path] = field(default_factory=dict)
-    """Where each file lies that is there, whole."""
+    def __init__(self, wanted: Manifest | None) -> None:
+        self.wanted = wanted
+        """What the set consists of, once somebody has said it."""
+        self.places: dict[str, Path] = {}
+        """Where each file lies that is there, whole."""
 
 
 def _described(listing: Listing, wanted: Manifest | None) -> Listing:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.events import Resource, now
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.manifest import FileEntry, Manifest
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage import blobs, layout, stores
@@ -38,6 +38,8 @@ class Asking:
     home: Home
     report: Report
     cancelled: threading.Event
+    alone: bool = False
+    """Whether nothing else in this process wants the interpreter meanwhile."""
 
 
 class Tier(Protocol):
@@ -358,7 +360,7 @@ def _transfer(files: Sequence[RemoteFile], tier: str, asking: Asking) -> Collect
         return transfer.fetch(
             files,
             home=asking.home,
-            limits=Limits.from_environment(),
+            limits=Limits.from_environment(alone=asking.alone),
             report=asking.report,
             cancelled=asking.cancelled,
             tier=tier,

@@ -59,12 +59,12 @@ def fetch(  # noqa: PLR0913 - what a transfer needs, each by its name
 
 
 @contextmanager
-def foreseen(size_bytes: int | None) -> Iterator[None]:
+def foreseen(size_bytes: int | None, *, alone: bool) -> Iterator[None]:
     """Have the process at hand for a transfer of that size: it starts while somebody asks what there is.
 
     None: nobody knows yet. One that was not needed after all is gone at once.
     """
-    choice = Limits.from_environment().beside
+    choice = Limits.from_environment(alone=alone).beside
     with ExitStack() as stack:
         if choice is not Beside.NEVER and (size_bytes is None or size_bytes >= BESIDE_BYTES):
             from coldstart_sdk.storage import beside  # noqa: PLC0415 - only where there is much to read

@@ -85,7 +85,7 @@ def test_sets_that_are_fetched_at_once_share_one(origin: Origin, here: Syncing, 
 def test_it_is_made_ready_for_what_may_be_much_and_gone_where_it_was_not_needed(
     size: int | None, started: int
 ) -> None:
-    with transfer.foreseen(size):
+    with transfer.foreseen(size, alone=False):
         assert len(_children(os.getpid())) == started
 
     assert _children(os.getpid()) == []
@@ -105,6 +105,27 @@ def test_it_is_made_ready_while_the_origin_is_asked(
         fetching.join()
 
     assert _children(os.getpid()) == []
+
+
+def test_where_nothing_else_is_done_there_is_none(
+    origin: Origin, here: Syncing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLDSTART_FETCH_PROCESS")
+    monkeypatch.setattr(transfer, "BESIDE_BYTES", 1)
+    here.alone = True
+    fetching = threading.Thread(target=here.run, args=(a_url(origin.url("model.bin")),))
+    fetching.start()
+    while fetching.is_alive():
+        assert _children(os.getpid()) == []
+        time.sleep(0.01)
+
+    assert here.of(SpanRecorded)
+
+
+def test_where_nothing_else_is_done_whoever_asks_for_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLDSTART_FETCH_PROCESS", "always")
+
+    assert Limits.from_environment(alone=True).beside is Beside.ALWAYS
 
 
 # A fork beside threads: as RunPod's heartbeat is one.

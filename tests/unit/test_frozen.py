@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
 
@@ -20,6 +20,12 @@ class Named(Point):
     name: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    name: str
+    key: str = field(repr=False)
+
+
 def test_equal_fields_make_equal_records_of_one_class_only() -> None:
     assert Point(x=1) == Point(x=1, y=0)
     assert Point(x=1) != Point(x=2)
@@ -29,6 +35,10 @@ def test_equal_fields_make_equal_records_of_one_class_only() -> None:
 
 def test_a_record_is_shown_with_its_fields() -> None:
     assert repr(Named(x=1, name="a")) == "Named(x=1, y=0, name='a')"
+
+
+def test_a_field_that_is_not_to_be_shown_is_not() -> None:
+    assert repr(Opened(name="a", key="secret")) == f"{Opened.__qualname__}(name='a')"
 
 
 def test_a_record_takes_fields_by_name_only() -> None:

@@ -81,6 +81,7 @@ def _sync(name: str, weight: WeightSpec, home: Path, locked: Manifest | None = N
         emit=_say,
         cancelled=threading.Event(),
         locked=locked,
+        alone=True,
     )
 
 

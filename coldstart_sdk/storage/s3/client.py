@@ -12,11 +12,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_plus
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.storage.http import Address, Answer, Channel, Network
 from coldstart_sdk.storage.http1 import Headers, ProtocolError
 from coldstart_sdk.storage.retry import Patience, persist, retry_after_s
@@ -348,11 +349,10 @@ class Client:
             )
             self._base, self._host, self._root = _addressing(self._access, self.bucket)
             return True
-        there_s = _time(reply.headers.get("Date"))
-        if reply.code == "RequestTimeTooSkewed" and there_s is not None:
-            self._signer = replace(self._signer, skew_s=there_s - time.time())
-            return True
-        return False
+        if reply.code != "RequestTimeTooSkewed" or (there_s := _time(reply.headers.get("Date"))) is None:
+            return False
+        self._signer = replace(self._signer, skew_s=there_s - time.time())
+        return True
 
     def _expect(self, reply: _Reply, needs: str, key: str) -> None:
         if reply.status < 300 and not reply.code:  # noqa: PLR2004 - it was done

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.storage.s3 import profiles
 from coldstart_sdk.storage.s3.profiles import Profile
 from coldstart_sdk.storage.s3.sign import Credentials

@@ -7,7 +7,8 @@ store this is: callers ask a profile what it can do.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from coldstart_sdk.frozen import dataclass
 
 MIB = 1 << 20
 GIB = 1 << 30

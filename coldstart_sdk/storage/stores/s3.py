@@ -10,10 +10,10 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from coldstart_sdk.errors import StorageError
+from coldstart_sdk.frozen import dataclass
 from coldstart_sdk.plugins import Progress, Stored
 from coldstart_sdk.storage.home import write_whole
 from coldstart_sdk.storage.http import Address
