@@ -6,6 +6,10 @@ its children. Before each, the page cache has written back what the last one lef
 every file is compared. Rounds are interleaved, in alternating order, and ours is held, round by round, to the
 peer that is the fastest by its median.
 
+Memory is full throughout, as on a machine that has run for a while: what is written takes the place of what
+was written long ago. Free memory of a virtual machine may have to be given by its host first, page by page;
+that takes longer than a transfer, by turns twice and ten times as long, and is no client's doing.
+
     plain      over HTTP: ours out of a store, each chunk checked as it comes, and out of a plain tree of
                which nothing is known, where the SHA-256 of each file is computed on the way
     tls        the same over TLS
@@ -28,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -63,6 +68,31 @@ class Bench:
     total_bytes: int
     order: Order
     env: Mapping[str, str]
+    memory: Memory
+
+
+class Memory:
+    """What was written, kept as long as it may lie in memory: of what is removed sooner, memory is free."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bytes = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+        self._written: deque[tuple[Path, int]] = deque()
+
+    def fill(self, tree: Path, tree_bytes: int) -> None:
+        """Until next to nothing of it is free."""
+        for _ in range(2 * self._bytes // tree_bytes):
+            if os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE < 512 << 20:
+                return
+            copy = Path(tempfile.mkdtemp(dir=self._folder))
+            shutil.copytree(tree, copy, dirs_exist_ok=True)
+            os.sync()
+            self.hold(copy, tree_bytes)
+
+    def hold(self, written: Path, count: int) -> None:
+        self._written.append((written, count))
+        while sum(count for _, count in self._written) > self._bytes:
+            shutil.rmtree(self._written.popleft()[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +127,10 @@ def main(rounds: int, cases: Sequence[str]) -> None:
         root = _made(folder / "served", SHARD_BYTES)
         (folder / "nginx").mkdir()
         server = stack.enter_context(fast_s3.serving(root, folder / "nginx"))
+        memory = Memory(folder)
         for case in cases:
             with ExitStack() as rooms:
-                bench = _bench(case, folder, root, server, rooms)
+                bench = _bench(case, folder, root, server, memory, rooms)
                 _warm(bench)
                 taken = [_round(bench, CASES[case], at) for at in range(rounds)]
             _tell(case, bench, taken)
@@ -111,7 +142,9 @@ def _made(root: Path, shard_bytes: int) -> Path:
     return root
 
 
-def _bench(case: str, folder: Path, root: Path, server: Server, rooms: ExitStack) -> Bench:
+def _bench(  # noqa: PLR0913, PLR0917 - what a case needs, each by its name
+    case: str, folder: Path, root: Path, server: Server, memory: Memory, rooms: ExitStack
+) -> Bench:
     endpoint, hub = server.plain, ""
     match case:
         case "tls":
@@ -139,7 +172,9 @@ def _bench(case: str, folder: Path, root: Path, server: Server, rooms: ExitStack
     )
     tree = root / BUCKET / TREE
     total = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file())
-    return Bench(folder=folder, tree=tree, total_bytes=total, order=order, env=_environment(order))
+    return Bench(
+        folder=folder, tree=tree, total_bytes=total, order=order, env=_environment(order), memory=memory
+    )
 
 
 def _fill(room: S3, bucket: Path) -> None:
@@ -178,15 +213,9 @@ def _warm(bench: Bench) -> None:
                     pass
 
 
-def _have_memory(count: int) -> None:
-    """Touch it and give it back: a virtual machine's first touch is the host's work, and no client's."""
-    page = mmap.PAGESIZE
-    with mmap.mmap(-1, count) as memory:
-        memory[::page] = bytes(-(-count // page))
-
-
 def _round(bench: Bench, clients: Sequence[str], at: int) -> dict[str, Run]:
     """Each client once, in the other direction every second time."""
+    bench.memory.fill(bench.tree, bench.total_bytes)
     return {client: _run(bench, client) for client in (clients if at % 2 == 0 else clients[::-1])}
 
 
@@ -195,14 +224,13 @@ def _run(bench: Bench, client: str) -> Run:
     told = bench.folder / "order.json"
     told.write_text(json.dumps({**asdict(bench.order), "into": str(into)}))
     os.sync()
-    _have_memory(2 * bench.total_bytes)
     before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "benchmarks.peers.fetch", client, str(told)], check=True, env=bench.env
     )
     wall_s, after = time.perf_counter() - started_s, resource.getrusage(resource.RUSAGE_CHILDREN)
     _check(bench, into)
-    shutil.rmtree(into)
+    bench.memory.hold(into, bench.total_bytes)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"  {client:<22}{wall_s:>8.2f} s{cpu_s:>8.2f} CPU s", file=sys.stderr, flush=True)
     return Run(wall_s=wall_s, cpu_s=cpu_s)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -74,10 +74,13 @@ class Answer:
 
     def read_into(self, buffer: memoryview) -> int:
         """Fill it from the body; less where the body ends, or nothing more comes for a while."""
-        try:
+        with _reading():
             return self.body.fill(buffer)
-        except (OSError, ProtocolError) as broken:
-            raise TransientError(f"the connection broke: {_said(broken)}") from broken
+
+    def pour(self, inlet: int, most_bytes: int) -> int:
+        """Some of the body into a pipe, where it `pours`."""
+        with _reading():
+            return self.body.pour(inlet, most_bytes)
 
 
 class Network:
@@ -312,6 +315,14 @@ def proxy_authorization(through: SplitResult | None) -> dict[str, str]:
 
     said = f"{unquote(through.username)}:{unquote(through.password or '')}"
     return {"Proxy-Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"}
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ProtocolError) as broken:
+        raise TransientError(f"the connection broke: {_said(broken)}") from broken
 
 
 def _redirected(here: Address, answer: Answer) -> Address:

@@ -113,6 +113,20 @@ class Response:
         self.is_over = not self.length
         return count
 
+    @property
+    def pours(self) -> bool:
+        """Whether what comes next are the bytes of the body, and nothing else."""
+        return self._wire.pours and not self._is_chunked and not self._ahead and bool(self.length)
+
+    def pour(self, inlet: int, most_bytes: int) -> int:
+        """Some of the body into a pipe, where it `pours`."""
+        count = self._wire.pour(inlet, min(most_bytes, self.length or 0))
+        if not count:
+            raise ProtocolError("the connection ended before the answer did")
+        self.length = (self.length or 0) - count
+        self.is_over = not self.length
+        return count
+
     def read(self, most_bytes: int) -> bytes:
         """The body, up to so many bytes of it."""
         whole, piece = bytearray(), memoryview(bytearray(min(most_bytes, _MOST_HEAD_BYTES)))

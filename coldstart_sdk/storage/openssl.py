@@ -98,6 +98,8 @@ def context() -> Context | None:
 class NativeTlsWire(Wire):
     """A connection under TLS."""
 
+    pours = False
+
     def __init__(self, connected: socket.socket, context: Context, host: str) -> None:
         super().__init__(connected)
         connected.settimeout(None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import mmap
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from pathlib import Path
 from coldstart_sdk import manifest
 from coldstart_sdk.storage import chunks, disk
 from coldstart_sdk.storage.cancel import Cancelled, stop_if
+from coldstart_sdk.storage.pour import CAN_POUR, Pipe
 
 CHUNK_BYTES = manifest.CHUNK_BYTES
 STALE_S = 24 * 3600.0
@@ -40,6 +42,8 @@ class Part:
         self.path = partial / f"{key}.{os.urandom(6).hex()}.part"
         self.size_bytes = size_bytes
         self._write_bytes = write_bytes
+        self.takes_pipes = CAN_POUR and disk.is_our_own(partial)
+        """Whether what is written can be looked at where it lies: no other machine writes to this disk."""
         self.whole: dict[int, str] = {}
         """The digest of each chunk that is written."""
         self._file = _Opened(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
@@ -70,6 +74,22 @@ class Part:
             while written < len(data):
                 piece = data[written : written + self._write_bytes]
                 written += os.pwrite(descriptor, piece, offset + written)
+
+    def drain(self, pipe: Pipe, count: int, offset: int) -> None:
+        with self._file.used() as descriptor, self._turn:
+            pipe.drain(count, descriptor, offset)
+
+    @contextmanager
+    def seen(self, offset: int, count: int) -> Iterator[memoryview]:
+        """Written bytes, as they lie in the kernel's memory."""
+        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+        with (
+            self._file.used() as descriptor,
+            mmap.mmap(descriptor, offset + count - begin, access=mmap.ACCESS_READ, offset=begin) as mapped,
+            memoryview(mapped) as whole,
+            whole[offset - begin :] as wanted,
+        ):
+            yield wanted
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         with self._file.used() as descriptor:

@@ -25,6 +25,7 @@ from coldstart_sdk.storage.follower import Follower
 from coldstart_sdk.storage.home import Home, mending
 from coldstart_sdk.storage.http import Answer, Channel, Network
 from coldstart_sdk.storage.partial import CHUNK_BYTES, Part, Turn
+from coldstart_sdk.storage.pour import Pipe
 from coldstart_sdk.storage.remote import FileError, Limits, RemoteFile, known
 from coldstart_sdk.storage.report import DISK, ORIGIN, Report
 from coldstart_sdk.storage.retry import Patience
@@ -40,6 +41,7 @@ SHARED_BYTES = 1 << 20
 RUNS_EACH = 8
 """Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
 _FIRST_STEP_BYTES = 64 << 10
+_LITTLE_BYTES = 256 << 10
 _SHORT_S, _LONG_S = 0.02, 0.1
 _TICK_S = 0.05
 _REFETCHES = 1
@@ -225,7 +227,7 @@ class _Transfer:
         except BaseException as failed:  # noqa: BLE001 - handed to the calling thread, which raises it
             self._news.put(failed)
         finally:
-            stream.channel.drop()
+            stream.close()
 
     def _leave_out(self, file: _File, failed: FileError) -> None:
         """Go on without it, where that will do."""
@@ -373,11 +375,9 @@ class _Transfer:
         """The rest of one chunk, and its digest."""
         end = part.span(at.index)[1]
         while at.position < end:
-            got = stream.read(answer, end - at.position)
-            at.hashed.update(got)
-            part.write(at.position, got)
-            at.position += len(got)
-            self._count(len(got))
+            count = stream.bring(answer, end - at.position, part, at)
+            at.position += count
+            self._count(count)
         digest = at.hashed.hexdigest()
         if file.expected and file.expected[at.index] != digest:
             raise _WrongChunkError(file.expected[at.index], digest)
@@ -507,14 +507,38 @@ class _Place:
 
 
 class _Stream:
-    """One connection and one buffer."""
+    """One connection, and one buffer or pipe between it and a file."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._pipe = Pipe()
         self._step = _FIRST_STEP_BYTES
 
-    def read(self, answer: Answer, wanted: int) -> memoryview:
+    def bring(self, answer: Answer, wanted: int, part: Part, at: _Place) -> int:
+        """The next bytes into their place and into the chunk's digest; how many."""
+        if self._step == BUFFER_BYTES and answer.body.pours and part.takes_pipes:
+            return self._pour(answer, wanted, part, at)
+        got = self._read(answer, wanted)
+        at.hashed.update(got)
+        part.write(at.position, got)
+        return len(got)
+
+    def close(self) -> None:
+        self.channel.drop()
+        self._pipe.close()
+
+    def _pour(self, answer: Answer, wanted: int, part: Part, at: _Place) -> int:
+        """Past this process, from a connection that brings much in a moment."""
+        count = answer.pour(self._pipe.inlet, min(wanted, BUFFER_BYTES))
+        part.drain(self._pipe, count, at.position)
+        with part.seen(at.position, count) as poured:
+            at.hashed.update(poured)
+        if count < min(wanted, _LITTLE_BYTES):
+            self._step //= 2  # a read waits for more
+        return count
+
+    def _read(self, answer: Answer, wanted: int) -> memoryview:
         """The next bytes. As many at once as come in a moment: a slow link still shows progress."""
         began_s = now()
         asked = min(self._step, wanted)

@@ -21,6 +21,8 @@ _SENT_BYTES = 256 << 10
 class TlsWire(Wire):
     """A connection, encrypted."""
 
+    pours = False
+
     def __init__(self, connected: socket.socket, context: ssl.SSLContext, host: str) -> None:
         super().__init__(connected)
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -6,14 +6,20 @@ piece, and never for more than lies ready.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
 import time
 
+from coldstart_sdk.storage.pour import CAN_POUR
+
 
 class Wire:
     """One connection. One thread uses it; others may only shut it down."""
+
+    pours = CAN_POUR
+    """Whether its bytes are what was sent, so that they need not be read to be moved."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -51,6 +57,13 @@ class Wire:
             and time.monotonic() - began_s >= self._stall_s
         )
         return count
+
+    def pour(self, inlet: int, most_bytes: int) -> int:
+        """What there is into a pipe, and at least one byte unless the other side has ended."""
+        try:
+            return os.splice(self._socket.fileno(), inlet, most_bytes)
+        except BlockingIOError as late:
+            raise TimeoutError from late
 
     def shutdown(self, how: int) -> None:
         with self._ending:
