@@ -12,7 +12,6 @@ import fcntl
 import json
 import mmap
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ CHUNK_BYTES = manifest.CHUNK_BYTES
 STALE_S = 24 * 3600.0
 """After so long what nobody holds is removed."""
 _PLACED_BYTES = 64 << 20
+_GIVE_PLACES = frozenset({"btrfs", "ext4", "f2fs", "overlay", "xfs"})
 
 
 class Part:
@@ -52,7 +52,7 @@ class Part:
         self._turn = threading.Lock()
         if size_bytes is not None:
             with self._file.used() as descriptor:
-                _allocate(descriptor, size_bytes, in_memory=disk.kind(partial) == "tmpfs")
+                _allocate(descriptor, size_bytes, disk.kind(partial))
 
     @property
     def chunks(self) -> int:
@@ -258,22 +258,21 @@ def _digest(chunk: bytes) -> str:
     return hashed.hexdigest()
 
 
-def _allocate(descriptor: int, size_bytes: int, *, in_memory: bool) -> None:
+def _allocate(descriptor: int, size_bytes: int, kind: str | None) -> None:
     """Give a file its length, and its place on the disk where that is cheap.
 
     Writing into a place that is there costs the kernel much less; and a disk that fills up says so now. Where
-    a file system cannot, libc's own stand-in would write into each block of the file, so it is not asked.
+    a file system cannot, libc's own stand-in would write into each block of the file, so it is not asked. In
+    memory a place would be cleared, to be written over.
     """
     os.ftruncate(descriptor, size_bytes)
-    # In memory it would clear every page, to be written over.
-    if size_bytes < _PLACED_BYTES or in_memory or sys.platform != "linux":
+    if size_bytes < _PLACED_BYTES or kind not in _GIVE_PLACES:
         return
-    import ctypes  # noqa: PLC0415 - only where there is much to write
-
-    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    if fallocate(descriptor, 0, 0, size_bytes) and ctypes.get_errno() in {errno.ENOSPC, errno.EDQUOT}:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as refused:
+        if refused.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
 
 
 def _vouched(left: Path, *, size_bytes: int | None) -> Iterator[tuple[int, str]]:

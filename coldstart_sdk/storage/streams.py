@@ -9,6 +9,7 @@ reports, and ends everything when it is cancelled.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import queue
 import threading
 from collections import deque
@@ -511,7 +512,8 @@ class _Stream:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        # Not a bytearray: that would be cleared first, and the interpreter held meanwhile.
+        self.buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
         self._pipe = Pipe()
         self._step = _FIRST_STEP_BYTES
 
