@@ -8,6 +8,7 @@ reports, and ends everything when it is cancelled.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mmap
 import queue
@@ -15,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from coldstart_sdk import record
+from coldstart_sdk import machine, record
 from coldstart_sdk.errors import StorageError
 from coldstart_sdk.events import Resource, now
 from coldstart_sdk.frozen import dataclass
@@ -41,6 +42,9 @@ SHARED_BYTES = 1 << 20
 """From here on it pays to wait for another process that fetches the same."""
 RUNS_EACH = 8
 """Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
+_FIRST_STREAMS = 4
+"""At first, with few cores; with more of them two for each."""
+_LOOK_S, _PLENTY_BYTES_S = 0.2, 400e6
 _FIRST_STEP_BYTES = 64 << 10
 _LITTLE_BYTES = 256 << 10
 _SHORT_S, _LONG_S = 0.02, 0.1
@@ -144,6 +148,8 @@ class _Transfer:
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
         self._run_chunks = _run_chunks(sum(size or 0 for size in sizes), limits.streams)
         self._done_bytes = 0
+        self._began_s = now()
+        self._streams: list[threading.Thread] = []
         self._unopened = deque(self._files)
         self._started: list[_File] = []
         """Those of which there are runs to read."""
@@ -153,12 +159,7 @@ class _Transfer:
     # ---- the calling thread
 
     def run(self, cancelled: threading.Event) -> dict[str, FileEntry]:
-        streams = [
-            threading.Thread(target=self._work, name=f"coldstart-fetch-{index}", daemon=True)
-            for index in range(min(self._limits.streams, self._most_useful()))
-        ]
-        for stream in streams:
-            stream.start()
+        self._widen(max(_FIRST_STREAMS, 2 * machine.cpu_quota()))
         try:
             return self._gather(cancelled)
         finally:
@@ -166,7 +167,7 @@ class _Transfer:
             self._network.close()
             with self._ready:
                 self._ready.notify_all()
-            for stream in streams:
+            for stream in self._streams:
                 stream.join(timeout=5)
             self._let_go()
 
@@ -176,6 +177,8 @@ class _Transfer:
         while len(arrived) + len(left_out) < len(self._files):
             stop_if(cancelled)
             self._report.progress(self._done_bytes, self._total)
+            if self._waits_for_the_network():
+                self._widen(self._limits.streams)
             try:
                 news = self._news.get(timeout=_TICK_S)
             except queue.Empty:
@@ -201,6 +204,19 @@ class _Transfer:
             self._report.noted(f"{self._tier}: {said}: {left_out[0].message}")
         return arrived
 
+    def _widen(self, most: int) -> None:
+        """Read in so many streams, as far as they are allowed and of use."""
+        for index in range(len(self._streams), min(most, self._limits.streams, self._most_useful)):
+            stream = threading.Thread(target=self._work, name=f"coldstart-fetch-{index}", daemon=True)
+            self._streams.append(stream)
+            stream.start()
+
+    def _waits_for_the_network(self) -> bool:
+        """Else it is the processor that is short, and one stream more would cost time and bring none."""
+        took_s = now() - self._began_s
+        return took_s >= _LOOK_S and self._done_bytes < _PLENTY_BYTES_S * took_s
+
+    @functools.cached_property
     def _most_useful(self) -> int:
         return sum(-(-max(file.remote.size_bytes or 1, 1) // CHUNK_BYTES) for file in self._files)
 
