@@ -20,7 +20,7 @@ from typing import Any
 from coldstart_sdk.storage.wire import Wire, wait_at_most
 
 HANDSHAKE_S = 10.0
-_AHEAD_BYTES = 64 << 10
+_AHEAD_BYTES = 256 << 10
 """What one call to the kernel may bring: several records."""
 _AT_ONCE_BYTES = 4096
 """From here on the filter reads past its own buffer, until ours is full."""
