@@ -43,10 +43,12 @@ SHARED_BYTES = 1 << 20
 RUNS_EACH = 8
 """Requests for each stream, at least, where a file has so many chunks: the last ones end close together."""
 _FIRST_STREAMS = 4
-"""At first, with few cores; with more of them two for each."""
+"""At once, however few cores there are; with more of them two for each."""
 _LOOK_S, _PLENTY_BYTES_S = 0.2, 400e6
+"""When to ask whether the link is what all wait for, and from which speed on it is not."""
 _FIRST_STEP_BYTES = 64 << 10
 _LITTLE_BYTES = 256 << 10
+"""What a fast connection brings at once, at least."""
 _SHORT_S, _LONG_S = 0.02, 0.1
 _TICK_S = 0.05
 _REFETCHES = 1
@@ -529,7 +531,8 @@ class _Stream:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         # Not a bytearray: that would be cleared first, and the interpreter held meanwhile.
-        self.buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=private))
         self._pipe = Pipe()
         self._step = _FIRST_STEP_BYTES
 
