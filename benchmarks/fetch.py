@@ -72,11 +72,12 @@ class Bench:
 
 
 class Memory:
-    """What was written, kept as long as it may lie in memory: of what is removed sooner, memory is free."""
+    """What was written, kept as long as it may lie in memory: removed sooner, it would leave memory free."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._bytes = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+        whole = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+        self._bytes = min(whole, shutil.disk_usage(folder).free // 2)
         self._written: deque[tuple[Path, int]] = deque()
 
     def fill(self, tree: Path, tree_bytes: int) -> None:
