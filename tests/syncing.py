@@ -16,6 +16,7 @@ from typing import TypeVar
 from coldstart_sdk import record
 from coldstart_sdk.events import Event
 from coldstart_sdk.manifest import Manifest
+from coldstart_sdk.rehearsal import origin
 from coldstart_sdk.spec import Origin, WeightSpec
 from coldstart_sdk.storage.partial import CHUNK_BYTES
 from coldstart_sdk.storage.sync import sync
@@ -52,6 +53,14 @@ def sha256(data: bytes) -> str:
 
 def a_url(address: str, *, sha256: str | None = None, filename: str | None = None) -> WeightSpec:
     return WeightSpec(origin=Origin.URL, source=address, sha256=sha256, filename=filename)
+
+
+def an_origin(folder: Path, data: bytes) -> origin.Origin:
+    """One that serves these bytes as `model.bin`."""
+    served = folder / "served"
+    served.mkdir()
+    (served / "model.bin").write_bytes(data)
+    return origin.Origin(served)
 
 
 @dataclass

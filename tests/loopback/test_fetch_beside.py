@@ -25,7 +25,7 @@ from coldstart_sdk.storage.http import Address
 from coldstart_sdk.storage.partial import CHUNK_BYTES
 from coldstart_sdk.storage.remote import Beside, Limits, RemoteFile
 from coldstart_sdk.storage.report import Report
-from tests.syncing import FEW_CHUNKS, Syncing, a_url, content, in_a_process, sha256
+from tests.syncing import FEW_CHUNKS, Syncing, a_url, an_origin, content, in_a_process, sha256
 
 DATA = content(FEW_CHUNKS, seed=5)
 CANARY = "canary-of-a-signature"
@@ -39,10 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Syncing:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[Origin]:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "model.bin").write_bytes(DATA)
-    with Origin(served) as running:
+    with an_origin(tmp_path, DATA) as running:
         yield running
 
 

@@ -20,7 +20,7 @@ from coldstart_sdk.storage.http import Address
 from coldstart_sdk.storage.partial import CHUNK_BYTES
 from coldstart_sdk.storage.remote import Limits, RemoteFile
 from coldstart_sdk.storage.report import Report
-from tests.syncing import FEW_CHUNKS, content, sha256
+from tests.syncing import FEW_CHUNKS, an_origin, content, sha256
 
 DATA = content(FEW_CHUNKS, seed=3)
 QUIET = threading.Event()
@@ -33,10 +33,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[Origin]:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "model.bin").write_bytes(DATA)
-    with Origin(served) as running:
+    with an_origin(tmp_path, DATA) as running:
         yield running
 
 

@@ -20,17 +20,14 @@ from coldstart_sdk.storage.partial import CHUNK_BYTES
 from coldstart_sdk.storage.remote import Limits, RemoteFile
 from coldstart_sdk.storage.report import Report
 from coldstart_sdk.storage.wire import Wire
-from tests.syncing import FEW_CHUNKS, content, sha256
+from tests.syncing import FEW_CHUNKS, an_origin, content, sha256
 
 DATA = content(FEW_CHUNKS, seed=8)
 
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[Origin]:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "model.bin").write_bytes(DATA)
-    with Origin(served) as running:
+    with an_origin(tmp_path, DATA) as running:
         yield running
 
 
